@@ -1,1 +1,6 @@
-//! stdx
+//! Spare parts that know nothing of events: the clock, generation-checked slots, a timer wheel, byte sizes.
+//! Every shard owns its own; nothing here is shared between threads, waits, or calls the rest of Courier.
+pub mod clock;
+pub mod sizes;
+pub mod slab;
+pub mod wheel;
