@@ -1,1 +1,6 @@
-//! wire
+//! The codecs: HTTP/1 heads, bodies and answers, WebSocket handshakes and frames.
+//!
+//! Pure functions over byte slices, called by the connection, which owns the buffers and the socket. Nothing in
+//! this room knows the time, a socket or another room, and nothing here panics on what a peer sent.
+pub mod http;
+pub mod websocket;
