@@ -1,1 +1,121 @@
-//! metrics
+//! Plain counters owned by one shard. A snapshot is a value: adding those of all shards gives
+//! the server's.
+
+use std::collections::BTreeMap;
+
+/// What a shard counts while it works; every field only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Publishes taken from this shard's connections and answered with 200.
+    pub published: u64,
+    /// Publishes refused, for whatever reason.
+    pub publishes_refused: u64,
+    /// Publishes refused because a mailbox was full.
+    pub mailbox_full: u64,
+    /// Events numbered by this shard as an owner.
+    pub numbered: u64,
+    /// Events wholly handed to the kernel, once per subscriber.
+    pub deliveries: u64,
+    /// Sends that the kernel cut short.
+    pub blocked_sends: u64,
+    /// Events dropped with the queue of a subscriber that was given up.
+    pub events_dropped: u64,
+    /// Subscribers given up because they did not read.
+    pub slow_consumers: u64,
+    /// Messages that clients sent on sockets.
+    pub client_messages: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections turned away because the table or the descriptors were used up.
+    pub turned_away: u64,
+    /// WebSocket sessions opened.
+    pub sockets_opened: u64,
+    /// WebSocket sessions ended.
+    pub sockets_closed: u64,
+    /// HTTP requests answered with 4xx or 5xx.
+    pub requests_refused: u64,
+    /// Sockets closed because the peer answered no ping.
+    pub peers_lost: u64,
+    /// Channels forgotten to stay within `max_channels`.
+    pub channels_evicted: u64,
+    /// Turns of the shard.
+    pub turns: u64,
+    /// Batches that found their lane full and waited for the next turn.
+    pub lanes_full: u64,
+    /// Panics caught in one connection.
+    pub panics: u64,
+}
+
+impl Counters {
+    /// Adds another shard's.
+    pub fn add(&mut self, other: &Counters) {
+        macro_rules! sum {
+            ($($field:ident)*) => { $(self.$field += other.$field;)* };
+        }
+        sum!(published publishes_refused mailbox_full numbered deliveries blocked_sends events_dropped
+             slow_consumers client_messages accepted turned_away sockets_opened sockets_closed
+             requests_refused peers_lost channels_evicted turns lanes_full panics);
+    }
+}
+
+/// Members of one channel over all shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelCount {
+    /// Now.
+    pub clients: u32,
+    /// The limit; 0: none.
+    pub clients_max: u32,
+}
+
+/// One shard at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardState {
+    /// Its number.
+    pub shard: usize,
+    /// Connections of any kind.
+    pub connections: usize,
+    /// WebSocket sessions.
+    pub sockets: usize,
+    /// Channels that it owns.
+    pub channels: usize,
+    /// Times that the watchdog woke it.
+    pub kicks: u64,
+    /// What it counted.
+    pub counters: Counters,
+}
+
+/// The state of one shard or, added up, of all.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Per shard.
+    pub shards: Vec<ShardState>,
+    /// By name; at most as many as were asked for.
+    pub channels: BTreeMap<String, ChannelCount>,
+    /// How many channels there are in all.
+    pub channels_total: usize,
+}
+
+impl Snapshot {
+    /// Adds another shard's, keeping at most `names_max` channels, the first by name.
+    pub fn add(&mut self, other: Snapshot, names_max: usize) {
+        self.shards.extend(other.shards);
+        self.shards.sort_by_key(|state| state.shard);
+        self.channels.extend(other.channels);
+        while self.channels.len() > names_max {
+            self.channels.pop_last();
+        }
+        self.channels_total += other.channels_total;
+    }
+
+    /// All shards' counters.
+    pub fn totals(&self) -> Counters {
+        let mut totals = Counters::default();
+        self.shards.iter().for_each(|state| totals.add(&state.counters));
+        totals
+    }
+
+    /// WebSocket sessions over all shards.
+    pub fn sockets(&self) -> usize {
+        self.shards.iter().map(|state| state.sockets).sum()
+    }
+}

@@ -1,0 +1,318 @@
+//! What the hub must know of an event, read in one pass over its text and without a copy: that it is a JSON
+//! object with something in it, its type, its timestamp and its source. All else is forwarded unread.
+
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// The deepest nesting that is let through: what common JSON readers take without running out of stack.
+pub const DEPTH_MAX: usize = 128;
+
+/// A string value, or the fact that the value was something else.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Text<'e>(pub Option<Cow<'e, str>>);
+
+/// The facts of one event, borrowed from its text.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Facts<'e> {
+    /// `type`, when it is a string.
+    pub kind: Text<'e>,
+    /// `timestamp` of the flat form, else `metadata.timestamp` of the nested one, when it is a string.
+    pub timestamp: Text<'e>,
+    /// `source` of the flat form, else `metadata.source` of the nested one, when it is a string.
+    pub source: Text<'e>,
+    /// The length of `data`'s text, 0 when there is none.
+    pub data_bytes: usize,
+    /// The length of `metadata`'s text, 0 when there is none.
+    pub metadata_bytes: usize,
+    fields: usize,
+}
+
+/// Why a text is not an event.
+#[derive(Debug)]
+pub enum BadEvent {
+    /// Not JSON; the parser's words with line and column.
+    Syntax(String),
+    /// JSON, but not an object.
+    NotAnObject,
+    /// `{}`.
+    Empty,
+    /// Nested deeper than [`DEPTH_MAX`].
+    TooDeep,
+}
+
+impl fmt::Display for BadEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadEvent::Syntax(words) => write!(f, "Not valid JSON: {words}"),
+            BadEvent::NotAnObject => f.write_str("Event must be a JSON object"),
+            BadEvent::Empty => f.write_str("Event cannot be empty"),
+            BadEvent::TooDeep => write!(f, "Event is nested deeper than {DEPTH_MAX} levels"),
+        }
+    }
+}
+
+impl<'e> Facts<'e> {
+    /// Reads one event. Of a repeated key the last counts, as in every browser.
+    ///
+    /// # Errors
+    /// [`BadEvent`] when `text` is not a non-empty JSON object.
+    pub fn read(text: &'e str) -> Result<Facts<'e>, BadEvent> {
+        if too_deep(text) {
+            return Err(BadEvent::TooDeep);
+        }
+        let object = text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{');
+        if !object {
+            serde_json::from_str::<IgnoredAny>(text).map_err(|e| BadEvent::Syntax(e.to_string()))?;
+            return Err(BadEvent::NotAnObject);
+        }
+        let facts: Facts<'e> = serde_json::from_str(text).map_err(|e| BadEvent::Syntax(e.to_string()))?;
+        if facts.fields == 0 { Err(BadEvent::Empty) } else { Ok(facts) }
+    }
+}
+
+/// Whether brackets nest deeper than [`DEPTH_MAX`]. Most events have fewer brackets than that in all, which a
+/// vectorised count settles; only the rest is looked at byte by byte.
+pub fn too_deep(text: &str) -> bool {
+    let openers = text.bytes().filter(|b| matches!(b, b'{' | b'[')).count();
+    if openers <= DEPTH_MAX {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return true;
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+enum Field {
+    Kind,
+    Timestamp,
+    Source,
+    Metadata,
+    Data,
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Field, D::Error> {
+        struct Names;
+        impl Visitor<'_> for Names {
+            type Value = Field;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<Field, E> {
+                Ok(match name {
+                    b"type" => Field::Kind,
+                    b"timestamp" => Field::Timestamp,
+                    b"source" => Field::Source,
+                    b"metadata" => Field::Metadata,
+                    b"data" => Field::Data,
+                    _ => Field::Other,
+                })
+            }
+        }
+        // As bytes, because a key may escape a lone surrogate, which no text can hold.
+        deserializer.deserialize_bytes(Names)
+    }
+}
+
+impl<'de> Deserialize<'de> for Facts<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Facts<'de>, D::Error> {
+        deserializer.deserialize_map(FactsVisitor)
+    }
+}
+
+struct FactsVisitor;
+
+impl<'de> Visitor<'de> for FactsVisitor {
+    type Value = Facts<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Facts<'de>, A::Error> {
+        let mut facts = Facts::default();
+        let mut nested = Metadata::default();
+        while let Some(field) = map.next_key::<Field>()? {
+            facts.fields += 1;
+            match field {
+                Field::Kind => facts.kind = map.next_value()?,
+                Field::Timestamp => facts.timestamp = map.next_value()?,
+                Field::Source => facts.source = map.next_value()?,
+                Field::Metadata => {
+                    let raw: &'de RawValue = map.next_value()?;
+                    facts.metadata_bytes = raw.get().len();
+                    nested = serde_json::from_str(raw.get()).map_err(de::Error::custom)?;
+                }
+                Field::Data => facts.data_bytes = map.next_value::<&'de RawValue>()?.get().len(),
+                Field::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if facts.timestamp.0.is_none() {
+            facts.timestamp = nested.timestamp;
+        }
+        if facts.source.0.is_none() {
+            facts.source = nested.source;
+        }
+        Ok(facts)
+    }
+}
+
+/// The `metadata` of the nested form; anything but an object counts as absent.
+#[derive(Default)]
+struct Metadata<'e> {
+    timestamp: Text<'e>,
+    source: Text<'e>,
+}
+
+/// The visits of a value of another kind than the one looked for: read past it, and it counts as absent.
+macro_rules! absent {
+    ($($visit:ident: $kind:ty),*) => {
+        $(fn $visit<E>(self, _: $kind) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        })*
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
+    };
+}
+
+impl<'de> Deserialize<'de> for Metadata<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Metadata<'de>, D::Error> {
+        deserializer.deserialize_any(MetadataVisitor)
+    }
+}
+
+struct MetadataVisitor;
+
+impl<'de> Visitor<'de> for MetadataVisitor {
+    type Value = Metadata<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata<'de>, A::Error> {
+        let mut metadata = Metadata::default();
+        while let Some(field) = map.next_key::<Field>()? {
+            match field {
+                Field::Timestamp => metadata.timestamp = map.next_value()?,
+                Field::Source => metadata.source = map.next_value()?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(metadata)
+    }
+
+    absent!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+}
+
+impl<'de: 'e, 'e> Deserialize<'de> for Text<'e> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'e>, D::Error> {
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text(Some(Cow::Borrowed(text))))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text(Some(Cow::Owned(text.to_owned()))))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text<'de>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Text(None))
+    }
+
+    absent!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: &str) -> Text<'_> {
+        Text(Some(Cow::Borrowed(value)))
+    }
+
+    #[test]
+    fn flat_and_nested_forms_are_read() {
+        let flat = Facts::read(r#"{"type":"a.b","timestamp":"T","source":"s","x":[{}]}"#).unwrap();
+        assert_eq!((flat.kind, flat.timestamp, flat.source), (text("a.b"), text("T"), text("s")));
+        let nested = Facts::read(r#"{"metadata":{"source":"s","q":1,"timestamp":"T"},"type":null}"#).unwrap();
+        assert_eq!((nested.kind, nested.timestamp, nested.source), (Text(None), text("T"), text("s")));
+    }
+
+    #[test]
+    fn values_of_any_kind_are_let_through() {
+        for value in
+            ["1", "-1", "1.5", "1e999", "true", "null", "[1,[2]]", r#"{"a":{}}"#, r#""\ud83d\ude00""#]
+        {
+            let text = format!(r#"{{"type":{value},"timestamp":{value},"metadata":{value},"x":{value}}}"#);
+            // A number beyond a double cannot be looked at, only forwarded.
+            if value != "1e999" {
+                Facts::read(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            }
+            Facts::read(&format!(r#"{{"x":{value}}}"#)).unwrap_or_else(|e| panic!("{value}: {e}"));
+        }
+    }
+
+    #[test]
+    fn a_lone_surrogate_may_stand_where_nobody_reads() {
+        Facts::read(r#"{"lone\udfff":"\ud800","type":"a"}"#).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_event_says_why() {
+        assert!(matches!(Facts::read("{}"), Err(BadEvent::Empty)));
+        assert!(matches!(Facts::read(" [1]"), Err(BadEvent::NotAnObject)));
+        assert!(matches!(Facts::read("{\"a\":1} x"), Err(BadEvent::Syntax(_))));
+        assert!(matches!(Facts::read("{\"a\":}"), Err(BadEvent::Syntax(_))));
+        assert!(matches!(Facts::read(""), Err(BadEvent::Syntax(_))));
+    }
+
+    #[test]
+    fn depth_is_bounded_and_brackets_in_strings_do_not_count() {
+        let nested = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n), "]".repeat(n));
+        assert!(Facts::read(&nested(DEPTH_MAX - 1)).is_ok());
+        assert!(matches!(Facts::read(&nested(DEPTH_MAX)), Err(BadEvent::TooDeep)));
+        assert!(matches!(Facts::read(&nested(100_000)), Err(BadEvent::TooDeep)));
+        assert!(Facts::read(&format!(r#"{{"a":"{}\"["}}"#, "[{".repeat(500))).is_ok());
+        assert!(Facts::read(&format!(r#"{{"a":[{}{{}}]}}"#, "{},".repeat(500))).is_ok());
+    }
+}
