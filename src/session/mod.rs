@@ -1,1 +1,88 @@
-//! session
+//! One connection as a state machine: bytes and the time go in, what to do and what to answer come out. A
+//! connection starts as a [`publisher`] (HTTP) and may become a [`subscriber`] (WebSocket). Nothing here knows a
+//! socket, a clock or the hub.
+
+pub mod admission;
+pub mod close;
+pub mod command;
+pub mod dialect;
+pub mod publisher;
+pub mod refusal;
+pub mod route;
+pub mod subscriber;
+
+pub use close::{Reason, Retry};
+pub use refusal::Refusal;
+
+/// When a validated event gets a timestamp that it lacks (contract 3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// When a schema has checked it; without schemas, never.
+    Validated,
+    /// Whenever it is missing.
+    Always,
+    /// The event goes out as it came.
+    Never,
+}
+
+/// What sessions need to know once.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Largest event, and largest request body, in bytes.
+    pub event_bytes_max: usize,
+    /// Largest message from a client, in bytes.
+    pub message_bytes_max: usize,
+    /// Channels that one connection may hear.
+    pub subscriptions_max: usize,
+    /// Origins whose pages may read answers and open sockets; empty: no check.
+    pub allowed_origins: Vec<String>,
+    /// Whether `/echo` exists.
+    pub echo: bool,
+    /// When to add a timestamp.
+    pub stamp: Stamp,
+    /// Between two heartbeats, in microseconds.
+    pub heartbeat_us: u64,
+    /// What a heartbeat looks like.
+    pub heartbeat: Heartbeat,
+    /// A request's head must arrive within, in microseconds.
+    pub head_us: u64,
+    /// Its body must arrive within, in microseconds after the head.
+    pub body_us: u64,
+    /// An idle connection is kept so long, in microseconds.
+    pub keep_alive_us: u64,
+    /// The words of a close on shutdown.
+    pub shutdown_reason: String,
+}
+
+/// What a heartbeat looks like (contract 17, `heartbeat_format`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heartbeat {
+    /// `{"type":"ping"}`
+    Json,
+    /// `ping`
+    Text,
+    /// One after the other.
+    Both,
+}
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::{Heartbeat, Options, Stamp};
+
+    pub fn options() -> Options {
+        Options {
+            event_bytes_max: 1000,
+            message_bytes_max: 1000,
+            subscriptions_max: 3,
+            allowed_origins: Vec::new(),
+            echo: true,
+            stamp: Stamp::Validated,
+            heartbeat_us: 30_000_000,
+            heartbeat: Heartbeat::Json,
+            head_us: 10_000_000,
+            body_us: 10_000_000,
+            keep_alive_us: 75_000_000,
+            shutdown_reason: "bye".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! A connection while it speaks HTTP: takes bytes apart into requests, keeps their answers in order (RFC 9112
+//! 9.3.2) though some wait for other shards, and knows how long it may stay silent. It holds no buffer while a
+//! request arrives whole, which is the rule.
+
+use super::refusal::Refusal;
+use super::{Options, admission};
+use crate::wire::http::{self, Body, CONTINUE, Framing, Head, Response};
+use std::collections::VecDeque;
+
+/// Requests of one connection that may wait for their answers; further ones are not read until some are done.
+pub const PIPELINE_MAX: usize = 64;
+
+/// Bytes of answers that may wait for the peer to read them; until then no further request is read.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// The next thing in the bytes.
+#[expect(missing_docs, reason = "each line says what its fields are")]
+pub enum Next<'b> {
+    /// Nothing more can be done with these bytes now.
+    Wait,
+    /// So many bytes are taken; call again with the rest.
+    Consumed(usize),
+    /// A request whose body stands in the bytes.
+    Whole { head: Head<'b>, body: &'b [u8], consumed: usize },
+    /// A request whose body came in chunks.
+    Chunked { request: Box<ChunkedRequest>, consumed: usize },
+    /// Answer in this form, then close.
+    Refused(Refusal, Form),
+}
+
+/// A request that is taken apart as it arrives.
+#[derive(Debug)]
+pub struct ChunkedRequest {
+    /// The bytes of its head.
+    pub head: Vec<u8>,
+    /// The body, decoded.
+    pub body: Vec<u8>,
+    rest: Body,
+}
+
+/// How an answer is to be written.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// HTTP/1.`minor`.
+    pub minor: u8,
+    /// The connection ends after it.
+    pub close: bool,
+    /// Without the body (HEAD).
+    pub head_only: bool,
+    /// Refusals as problem documents.
+    pub problem: bool,
+    /// The origin that may read it.
+    pub origin: Option<Box<str>>,
+}
+
+impl Form {
+    /// As the request wants it.
+    pub fn of(head: &Head<'_>, options: &Options) -> Form {
+        let problem = head.accept.is_some_and(|accept| accept.contains("application/problem+json"));
+        let origin = head.origin.filter(|origin| origin_allowed(origin, options));
+        Form {
+            minor: head.minor,
+            close: !head.keep_alive,
+            head_only: head.method == http::Method::Head,
+            problem,
+            origin: origin.map(Into::into),
+        }
+    }
+
+    /// For what never became a request.
+    pub fn broken() -> Form {
+        Form { minor: 1, close: true, head_only: false, problem: false, origin: None }
+    }
+}
+
+/// Whether pages of `origin` are on the list of allowed ones. An empty list allows none to read answers across
+/// origins (pages of the server itself need no permission).
+pub fn origin_allowed(origin: &str, options: &Options) -> bool {
+    options.allowed_origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+}
+
+enum Slot {
+    Waiting { form: Form, context: Box<[u8]> },
+    Ready(Vec<u8>),
+}
+
+/// What became of silence.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// It may last until then (steady microseconds).
+    Until(u64),
+    /// Too long in the middle of a request: answer 408, then close.
+    Timeout,
+    /// Too long between requests: close.
+    Idle,
+}
+
+/// One HTTP connection.
+pub struct Publisher {
+    /// Bytes of a request that has not arrived whole.
+    pending: Vec<u8>,
+    /// Looking again is useless before so many bytes are there.
+    needed: usize,
+    chunked: Option<Box<ChunkedRequest>>,
+    in_body: bool,
+    since_us: u64,
+    slots: VecDeque<Slot>,
+    first: u32,
+    /// Answers to be sent.
+    pub out: Vec<u8>,
+    /// Of which so many bytes are.
+    pub out_sent: usize,
+    /// The socket takes no more now.
+    pub blocked: bool,
+    /// No further request is read; the connection ends when the answers are out.
+    pub closing: bool,
+    /// Requests wait only because earlier answers do.
+    pub held: bool,
+    /// The socket holds bytes that were not read for the same reason.
+    pub unread: bool,
+    /// Listed among those with answers to write.
+    pub listed: bool,
+    /// How a request whose body is still to come wants its answer.
+    form: Option<Box<Form>>,
+    /// Its peer waits to be asked for the body, and earlier answers go first.
+    wants_continue: bool,
+}
+
+impl Publisher {
+    /// A connection that has said nothing yet.
+    pub fn new(now_us: u64) -> Publisher {
+        Publisher {
+            pending: Vec::new(),
+            needed: 0,
+            chunked: None,
+            in_body: false,
+            since_us: now_us,
+            slots: VecDeque::new(),
+            first: 0,
+            out: Vec::new(),
+            out_sent: 0,
+            blocked: false,
+            closing: false,
+            held: false,
+            unread: false,
+            listed: false,
+            form: None,
+            wants_continue: false,
+        }
+    }
+
+    /// Takes the bytes that were kept, to go before new ones.
+    pub fn take_pending(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Keeps bytes that no request could be made of yet.
+    pub fn keep(&mut self, bytes: Vec<u8>) {
+        self.pending = bytes;
+    }
+
+    /// Bytes that are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.pending.capacity() + self.chunked.as_ref().map_or(0, |c| c.body.capacity())
+    }
+
+    /// Drops what is kept: the request will not be served.
+    pub fn drop_kept(&mut self) {
+        self.pending = Vec::new();
+        self.chunked = None;
+        self.begin_anew(self.since_us);
+    }
+
+    /// Whether bytes wait only because earlier answers do.
+    pub fn is_paused(&self) -> bool {
+        !self.closing
+            && (self.slots.len() >= PIPELINE_MAX || self.out.len() - self.out_sent > ANSWER_BYTES_MAX)
+    }
+
+    /// Finds the next request in `bytes`. One that breaks the protocol is refused for good.
+    pub fn next<'b>(&mut self, bytes: &'b [u8], options: &Options, now_us: u64) -> Next<'b> {
+        if self.closing || bytes.len() < self.needed.max(1) {
+            return Next::Wait;
+        }
+        if self.is_paused() {
+            self.held = true;
+            return Next::Wait;
+        }
+        match self.advance(bytes, options, now_us) {
+            Ok(next) => next,
+            Err(refusal) => Next::Refused(refusal, self.form()),
+        }
+    }
+
+    fn advance<'b>(&mut self, bytes: &'b [u8], options: &Options, now_us: u64) -> Result<Next<'b>, Refusal> {
+        if self.chunked.is_some() {
+            return self.feed_chunked(bytes, options, now_us);
+        }
+        let idle = self.needed == 0;
+        let Some(head) = http::head(bytes)? else {
+            if idle {
+                self.since_us = now_us;
+            }
+            self.needed = bytes.len() + 1;
+            return Ok(Next::Wait);
+        };
+        match head.framing {
+            Framing::None => self.whole(head, bytes, 0, now_us),
+            Framing::Length(length) => {
+                let max = options.event_bytes_max;
+                if length > max as u64 {
+                    let refusal = admission::too_large("event", length, max).closing();
+                    return Ok(Next::Refused(refusal, Form::of(&head, options)));
+                }
+                let (at, length) = (head.len, length as usize);
+                if bytes.len() < at + length {
+                    self.await_body(&head, options, now_us);
+                    self.needed = at + length;
+                    return Ok(Next::Wait);
+                }
+                self.whole(head, bytes, length, now_us)
+            }
+            Framing::Chunked => {
+                self.await_body(&head, options, now_us);
+                let rest = Body::new(Framing::Chunked);
+                let kept = bytes[..head.len].to_vec();
+                self.chunked = Some(Box::new(ChunkedRequest { head: kept, body: Vec::new(), rest }));
+                self.needed = 0;
+                Ok(Next::Consumed(head.len))
+            }
+        }
+    }
+
+    fn whole<'b>(
+        &mut self,
+        head: Head<'b>,
+        bytes: &'b [u8],
+        length: usize,
+        now_us: u64,
+    ) -> Result<Next<'b>, Refusal> {
+        let consumed = head.len + length;
+        self.begin_anew(now_us);
+        Ok(Next::Whole { body: &bytes[head.len..consumed], head, consumed })
+    }
+
+    fn begin_anew(&mut self, now_us: u64) {
+        self.needed = 0;
+        self.wants_continue = false;
+        self.in_body = false;
+        self.form = None;
+        self.since_us = now_us;
+    }
+
+    fn await_body(&mut self, head: &Head<'_>, options: &Options, now_us: u64) {
+        if !self.in_body {
+            self.in_body = true;
+            self.since_us = now_us;
+            self.form = Some(Box::new(Form::of(head, options)));
+            self.wants_continue = head.expect_continue;
+        }
+        self.ask_for_body();
+    }
+
+    fn ask_for_body(&mut self) {
+        if self.wants_continue && self.slots.is_empty() {
+            self.wants_continue = false;
+            self.out.extend_from_slice(CONTINUE);
+        }
+    }
+
+    /// How the request under way wants its answer, as far as is known.
+    pub fn form(&self) -> Form {
+        self.form.as_ref().map_or_else(Form::broken, |form| Form::clone(form))
+    }
+
+    fn feed_chunked<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        options: &Options,
+        now_us: u64,
+    ) -> Result<Next<'b>, Refusal> {
+        let max = options.event_bytes_max;
+        let request = self.chunked.as_mut().expect("asked for by the caller");
+        let (consumed, whole) = match request.rest.feed(bytes, &mut request.body, max) {
+            Ok(fed) => fed,
+            Err(refusal) if refusal.status == 413 => {
+                return Err(admission::too_large("event", max as u64 + 1, max).closing());
+            }
+            Err(refusal) => return Err(refusal.into()),
+        };
+        if !whole {
+            return Ok(if consumed == 0 { Next::Wait } else { Next::Consumed(consumed) });
+        }
+        let request = self.chunked.take().expect("fed just now");
+        self.begin_anew(now_us);
+        Ok(Next::Chunked { request, consumed })
+    }
+
+    /// Whether every request so far is answered.
+    pub fn is_settled(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Whether all answers are out too.
+    pub fn is_drained(&self) -> bool {
+        self.slots.is_empty() && self.out.len() == self.out_sent
+    }
+
+    /// Writes an answer, in its turn.
+    pub fn answer(&mut self, form: &Form, response: Answer<'_>, date: &str) {
+        if form.close {
+            self.closing = true;
+        }
+        if self.slots.is_empty() {
+            return write(form, &response, date, &mut self.out);
+        }
+        let mut bytes = Vec::new();
+        write(form, &response, date, &mut bytes);
+        self.slots.push_back(Slot::Ready(bytes));
+    }
+
+    /// Answers with a refusal.
+    pub fn refuse(&mut self, form: &Form, refusal: &Refusal, date: &str) {
+        let mut form = form.clone();
+        form.close |= refusal.close;
+        let fields: Vec<(&str, &str)> = refusal.fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let answer = Answer {
+            status: refusal.status,
+            content_type: Some(Refusal::content_type(form.problem)),
+            fields: &fields,
+            body: &refusal.body(form.problem),
+        };
+        self.answer(&form, answer, date);
+    }
+
+    /// The number that [`Publisher::answer_later`] will give to the next request.
+    pub fn next_request(&self) -> u32 {
+        self.first.wrapping_add(self.slots.len() as u32)
+    }
+
+    /// Keeps a place for an answer that others have to be asked for; `context` comes back with it.
+    pub fn answer_later(&mut self, form: Form, context: &[u8]) {
+        if form.close {
+            self.closing = true;
+        }
+        self.slots.push_back(Slot::Waiting { form, context: context.into() });
+    }
+
+    /// Writes the answer to `request`; `make` is given what was kept with its place. Nothing is done when the
+    /// request is not one of those that wait.
+    pub fn settle(&mut self, request: u32, date: &str, make: impl FnOnce(&[u8]) -> Settled) {
+        let at = request.wrapping_sub(self.first) as usize;
+        let Some(Slot::Waiting { form, context }) = self.slots.get(at) else { return };
+        let mut bytes = Vec::new();
+        match make(context) {
+            Settled::Json(body) => {
+                let answer = Answer { status: 200, content_type: Some(JSON), fields: &[], body: &body };
+                write(form, &answer, date, &mut bytes);
+            }
+            Settled::Status(status, body) => {
+                let answer = Answer { status, content_type: Some(JSON), fields: &[], body: &body };
+                write(form, &answer, date, &mut bytes);
+            }
+            Settled::Refused(refusal) => {
+                let fields: Vec<(&str, &str)> =
+                    refusal.fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+                let content_type = Some(Refusal::content_type(form.problem));
+                let body = refusal.body(form.problem);
+                let answer = Answer { status: refusal.status, content_type, fields: &fields, body: &body };
+                write(form, &answer, date, &mut bytes);
+            }
+        }
+        self.slots[at] = Slot::Ready(bytes);
+        while let Some(Slot::Ready(bytes)) = self.slots.front() {
+            self.out.extend_from_slice(bytes);
+            self.slots.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
+        self.ask_for_body();
+    }
+
+    /// What the time says.
+    pub fn silence(&self, options: &Options, now_us: u64) -> Silence {
+        if !self.slots.is_empty() {
+            return Silence::Until(now_us + options.keep_alive_us);
+        }
+        let stuck = self.out.len() > self.out_sent;
+        let (limit, verdict) = if self.closing {
+            (options.body_us, Silence::Idle)
+        } else if self.in_body {
+            (options.body_us, Silence::Timeout)
+        } else if self.needed > 0 {
+            (options.head_us, Silence::Timeout)
+        } else if stuck {
+            (options.body_us, Silence::Idle)
+        } else {
+            (options.keep_alive_us, Silence::Idle)
+        };
+        let until = self.since_us + limit;
+        if now_us >= until { verdict } else { Silence::Until(until) }
+    }
+}
+
+/// Most answers are of this type.
+pub const JSON: &str = "application/json";
+
+/// An answer of another moment.
+pub enum Settled {
+    /// 200 with this body.
+    Json(Vec<u8>),
+    /// Another status with a JSON body.
+    Status(u16, Vec<u8>),
+    /// Not done after all.
+    Refused(Refusal),
+}
+
+/// An answer, but for how it is written.
+pub struct Answer<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// Of the body.
+    pub content_type: Option<&'a str>,
+    /// Further header fields.
+    pub fields: &'a [(&'a str, &'a str)],
+    /// The body.
+    pub body: &'a [u8],
+}
+
+fn write(form: &Form, answer: &Answer<'_>, date: &str, out: &mut Vec<u8>) {
+    let mut with_origin;
+    let fields = match &form.origin {
+        None => answer.fields,
+        Some(origin) => {
+            with_origin = answer.fields.to_vec();
+            with_origin.extend([("Access-Control-Allow-Origin", &**origin), ("Vary", "Origin")]);
+            &with_origin[..]
+        }
+    };
+    let response = Response {
+        status: answer.status,
+        content_type: answer.content_type,
+        fields,
+        body: answer.body,
+        close: form.close,
+        minor: form.minor,
+        head_only: form.head_only,
+        date,
+    };
+    response.write(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::tests_support::options;
+
+    #[test]
+    fn a_connection_that_was_refused_for_good_is_not_refused_again_for_its_silence() {
+        let options = options();
+        let mut publisher = Publisher::new(0);
+        let half = b"POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
+        assert!(matches!(publisher.next(half, &options, 0), Next::Wait));
+        assert_eq!(publisher.silence(&options, options.body_us), Silence::Timeout);
+        publisher.refuse(&Form::broken(), &Refusal::new(503, "Server overloaded", "later"), "");
+        assert_eq!(publisher.silence(&options, options.body_us), Silence::Idle);
+    }
+}
