@@ -1,0 +1,297 @@
+//! The owner's side of channels: their numbering, how many members they have on which shard, and which idle one
+//! goes when there are too many. Called by the hub; knows no connection.
+
+use super::Full;
+use super::idle::Idle;
+use crate::event::{Channel, Position};
+use crate::metrics::ChannelCount;
+use crate::stdx::slab::{Key, Slab};
+use std::collections::HashMap;
+
+/// What an operator set for the channels that match a pattern; the first match wins.
+#[derive(Clone, Debug)]
+pub struct ChannelRule {
+    /// A channel name in which a segment may be `*`, the last one `**`.
+    pub pattern: String,
+    /// Members over all cores; 0: no limit; `None`: the default.
+    pub clients_max: Option<u32>,
+    /// Vanishes with its last member.
+    pub ephemeral: bool,
+}
+
+/// How channels are made and kept.
+#[derive(Clone, Debug, Default)]
+pub struct ChannelOptions {
+    /// Members of a channel over all cores, where no rule says otherwise; 0: no limit.
+    pub clients_max: u32,
+    /// In order.
+    pub rules: Vec<ChannelRule>,
+    /// Listed from the start, and never forgotten.
+    pub configured: Vec<Channel>,
+}
+
+/// One shard with members of the channel.
+pub(super) struct Interest {
+    pub shard: u16,
+    pub slot: Key,
+    pub members: u32,
+}
+
+pub(super) struct Owned {
+    pub channel: Channel,
+    /// Of the last event.
+    pub position: Position,
+    /// The local side, where the owner has members itself.
+    pub local: Option<u32>,
+    /// The other shards with members.
+    pub interests: Vec<Interest>,
+    /// Over all shards.
+    pub members: u32,
+    clients_max: u32,
+    ephemeral: bool,
+    configured: bool,
+}
+
+/// Every channel that this shard owns.
+pub(super) struct Channels {
+    slab: Slab<Owned>,
+    by_name: HashMap<Channel, u32, foldhash::quality::RandomState>,
+    options: ChannelOptions,
+    /// Channels without members, the longest idle first, and apart from them those that need not be kept.
+    pub idle: Idle,
+    pub idle_ephemeral: Idle,
+}
+
+impl Channels {
+    pub fn new(options: ChannelOptions) -> Channels {
+        Channels {
+            slab: Slab::with_limit(u32::MAX - 1),
+            by_name: HashMap::default(),
+            options,
+            idle: Idle::default(),
+            idle_ephemeral: Idle::default(),
+        }
+    }
+
+    /// Other rules from now on, for the channels that are there too.
+    pub fn reload(&mut self, options: ChannelOptions, now_us: u64) {
+        self.options = options;
+        let slots: Vec<u32> = self.slab.iter().map(|(key, _)| key.slot).collect();
+        for slot in slots {
+            let channel = self.at(slot).channel.clone();
+            let (clients_max, ephemeral, configured) = self.traits_of(&channel);
+            self.idle.remove(slot);
+            self.idle_ephemeral.remove(slot);
+            let owned = self.at(slot);
+            (owned.clients_max, owned.ephemeral, owned.configured) = (clients_max, ephemeral, configured);
+            if owned.members == 0 {
+                self.rest(slot, now_us);
+            }
+        }
+    }
+
+    /// Its limit of members, whether it vanishes with its last one, whether it is configured.
+    fn traits_of(&self, channel: &Channel) -> (u32, bool, bool) {
+        let rule = self.rule_of(channel.as_str());
+        let configured = self.options.configured.contains(channel);
+        let ephemeral = rule.is_some_and(|rule| rule.ephemeral) || vanishes(channel.as_str());
+        (self.clients_max_of(channel.as_str()), ephemeral && !configured, configured)
+    }
+
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn at(&mut self, slot: u32) -> &mut Owned {
+        self.slab.at_mut(slot).expect("slots are handed out by find and create, and used in the same call")
+    }
+
+    /// Starts to number a channel under `epoch`.
+    pub fn create(&mut self, channel: &Channel, epoch: u32, now_us: u64) -> u32 {
+        let (clients_max, ephemeral, configured) = self.traits_of(channel);
+        let owned = Owned {
+            channel: channel.clone(),
+            position: Position { epoch, offset: 0 },
+            local: None,
+            interests: Vec::new(),
+            members: 0,
+            clients_max,
+            ephemeral,
+            configured,
+        };
+        let Ok(key) = self.slab.insert(owned) else {
+            unreachable!("max_channels is far below what the slab takes")
+        };
+        self.by_name.insert(channel.clone(), key.slot);
+        self.rest(key.slot, now_us);
+        key.slot
+    }
+
+    fn rule_of(&self, channel: &str) -> Option<&ChannelRule> {
+        self.options.rules.iter().find(|rule| matches(&rule.pattern, channel))
+    }
+
+    /// How many members a channel of this name may have.
+    pub fn clients_max_of(&self, channel: &str) -> u32 {
+        self.rule_of(channel).and_then(|rule| rule.clients_max).unwrap_or(self.options.clients_max)
+    }
+
+    /// Lets one more member in, from the shard itself (`remote` is `None`) or another.
+    pub fn join(&mut self, slot: u32, remote: Option<(u16, Key)>) -> Result<(), Full> {
+        let owned = self.at(slot);
+        if owned.clients_max > 0 && owned.members >= owned.clients_max {
+            return Err(Full);
+        }
+        owned.members += 1;
+        if let Some((shard, key)) = remote {
+            match owned.interests.iter_mut().find(|interest| interest.shard == shard) {
+                Some(interest) => {
+                    interest.members += 1;
+                    interest.slot = key;
+                }
+                None => owned.interests.push(Interest { shard, slot: key, members: 1 }),
+            }
+        }
+        self.idle.remove(slot);
+        self.idle_ephemeral.remove(slot);
+        Ok(())
+    }
+
+    /// One member less. Answers whether the channel vanished with it.
+    pub fn leave(&mut self, slot: u32, remote: Option<u16>, now_us: u64) -> bool {
+        let owned = self.at(slot);
+        owned.members -= 1;
+        if let Some(shard) = remote {
+            owned.interests.retain_mut(|interest| {
+                interest.members -= u32::from(interest.shard == shard);
+                interest.members > 0
+            });
+        }
+        if owned.members > 0 {
+            return false;
+        }
+        if owned.ephemeral {
+            self.remove(slot);
+            return true;
+        }
+        self.rest(slot, now_us);
+        false
+    }
+
+    /// A channel without members was used: it is the last to go now.
+    pub fn rest(&mut self, slot: u32, now_us: u64) {
+        let owned = self.at(slot);
+        match (owned.configured, owned.ephemeral) {
+            (true, _) => {}
+            (_, true) => self.idle_ephemeral.touch(slot, now_us),
+            (_, false) => self.idle.touch(slot, now_us),
+        }
+    }
+
+    /// Forgets a channel that has no members.
+    pub fn remove(&mut self, slot: u32) {
+        self.idle.remove(slot);
+        self.idle_ephemeral.remove(slot);
+        if let Some(owned) = self.slab.key_at(slot).and_then(|key| self.slab.remove(key)) {
+            self.by_name.remove(owned.channel.as_str());
+        }
+    }
+
+    /// The longest idle channel and since when it is (steady microseconds).
+    pub fn longest_idle(&self) -> Option<(u32, u64)> {
+        match (self.idle_ephemeral.first(), self.idle.first()) {
+            (Some(a), Some(b)) => Some(if a.1 <= b.1 { a } else { b }),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// At most `names_max` channels with their counts.
+    pub fn counts(&self, names_max: usize) -> impl Iterator<Item = (String, ChannelCount)> {
+        self.slab.iter().take(names_max).map(|(_, owned)| {
+            let count = ChannelCount { clients: owned.members, clients_max: owned.clients_max };
+            (owned.channel.to_string(), count)
+        })
+    }
+}
+
+/// The two families that last no longer than their subscribers (contract 8).
+fn vanishes(channel: &str) -> bool {
+    channel.starts_with("forge.job.") || channel.starts_with("backtest.")
+}
+
+/// Whether `pattern` covers `channel`: a whole segment may be `*`, the last may be `**` (one or more segments),
+/// and `*` alone covers everything (contract 1).
+pub(super) fn matches(pattern: &str, channel: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    let mut wanted = pattern.split('.').peekable();
+    let mut given = channel.split('.');
+    while let Some(segment) = wanted.next() {
+        let Some(actual) = given.next() else { return false };
+        if segment == "**" && wanted.peek().is_none() {
+            return true;
+        }
+        if segment != "*" && segment != actual {
+            return false;
+        }
+    }
+    given.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_cover_what_the_contract_says() {
+        for (pattern, channel, covered) in [
+            ("*", "a.b.c", true),
+            ("a.*", "a.b", true),
+            ("a.*", "a", false),
+            ("a.*", "a.b.c", false),
+            ("*.x", "a.x", true),
+            ("a.**", "a.b.c", true),
+            ("a.**", "a", false),
+            ("a.b", "a.b", true),
+            ("a*", "ab", false),
+            ("**", "a.b", true),
+        ] {
+            assert_eq!(matches(pattern, channel), covered, "{pattern} {channel}");
+        }
+    }
+
+    #[test]
+    fn a_channel_takes_as_many_as_its_rule_says() {
+        let rules = vec![ChannelRule { pattern: "vip.*".into(), clients_max: Some(1), ephemeral: false }];
+        let mut channels = Channels::new(ChannelOptions { clients_max: 2, rules, configured: vec![] });
+        let vip = channels.create(&Channel::parse("vip.a").unwrap(), 1, 0);
+        let other = channels.create(&Channel::parse("other").unwrap(), 1, 0);
+        assert_eq!(channels.join(vip, None), Ok(()));
+        assert_eq!(channels.join(vip, Some((1, Key::from_u64(1 << 32)))), Err(Full));
+        assert_eq!(channels.join(other, None), Ok(()));
+        assert_eq!(channels.join(other, Some((1, Key::from_u64(1 << 32)))), Ok(()));
+        assert_eq!(channels.join(other, None), Err(Full));
+        assert!(!channels.leave(other, Some(1), 5));
+        assert_eq!(channels.join(other, None), Ok(()));
+    }
+
+    #[test]
+    fn ephemeral_channels_vanish_with_their_last_member_and_others_rest() {
+        let mut channels = Channels::new(ChannelOptions::default());
+        let job = channels.create(&Channel::parse("forge.job.1").unwrap(), 1, 0);
+        let plain = channels.create(&Channel::parse("plain").unwrap(), 1, 1);
+        for slot in [job, plain] {
+            channels.join(slot, None).unwrap();
+        }
+        assert_eq!(channels.longest_idle(), None);
+        assert!(channels.leave(job, None, 10));
+        assert!(!channels.leave(plain, None, 11));
+        assert_eq!(channels.longest_idle(), Some((plain, 11)));
+        assert_eq!((channels.len(), channels.find("forge.job.1")), (1, None));
+    }
+}

@@ -1,0 +1,168 @@
+//! What shards tell each other, and the post that gathers it: one message per shard and turn.
+
+use super::Refusal;
+use crate::event::{Channel, Frame, Position};
+use crate::metrics::Snapshot;
+use crate::stdx::slab::Key;
+
+/// A publish that waits for its answer: the shard that took it, and its place there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The shard of the publisher.
+    pub shard: u16,
+    /// Its entry in that shard's pending publishes.
+    pub key: Key,
+}
+
+/// One thing that a shard tells another.
+#[expect(missing_docs, reason = "each line says what its fields are for")]
+pub enum Mail {
+    /// To the owner: number this event and deliver it.
+    Publish { channel: Channel, frame: Frame, ticket: Ticket },
+    /// From the owner to a shard with subscribers, at the slot that the shard named when it joined.
+    Deliver { slot: Key, frame: Frame, ticket: Ticket },
+    /// From the owner to the publisher's shard: numbered; `reports` shards will say how many they reached.
+    Numbered { key: Key, position: Position, reached: u32, reports: u32 },
+    /// From the owner to the publisher's shard: not taken, nothing delivered.
+    Refused { key: Key, refusal: Refusal },
+    /// From a shard with subscribers to the publisher's.
+    Reached { key: Key, reached: u32 },
+    /// To the owner: a member of the sender's wants this channel's events, delivered to `slot`.
+    Join { channel: Channel, slot: Key, member: Key },
+    /// From the owner: every event after this message comes to `slot`; or the channel is full.
+    Joined { slot: Key, member: Key, taken: bool },
+    /// To the owner: one member less.
+    Leave { channel: Channel },
+    /// To the shard whose idle channel has been idle the longest: there are too many channels, take a turn.
+    Look,
+    /// To every shard: count yourself, with at most so many channel names.
+    Gather { key: Key, names_max: usize },
+    /// The answer to `Gather`.
+    Gathered { key: Key, snapshot: Box<Snapshot> },
+}
+
+impl Mail {
+    /// The bytes that count against a lane's bound: events. The rest is bounded by the number of connections and
+    /// of publishes that wait.
+    fn event_bytes(&self) -> usize {
+        match self {
+            Mail::Publish { frame, .. } | Mail::Deliver { frame, .. } => frame.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// How much may be on its way from one shard to another.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneBounds {
+    /// Events, in all batches together.
+    pub events_max: usize,
+    /// Bytes of events, in all batches together; a single larger event passes an empty lane.
+    pub bytes_max: usize,
+}
+
+/// Events and their bytes on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Events.
+    pub events: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+/// Everything that one shard tells another in one turn.
+#[derive(Default)]
+pub struct Batch {
+    /// In order.
+    pub mail: Vec<Mail>,
+    /// What of it counts against the lane's bound.
+    pub load: Load,
+}
+
+/// The mail of a turn that has not been handed to the lanes yet, by destination.
+pub struct Post {
+    outgoing: Vec<Batch>,
+    in_lane: Vec<Load>,
+    bounds: LaneBounds,
+}
+
+impl Post {
+    pub(super) fn new(shards: usize, bounds: LaneBounds) -> Post {
+        Post {
+            outgoing: (0..shards).map(|_| Batch::default()).collect(),
+            in_lane: vec![Load::default(); shards],
+            bounds,
+        }
+    }
+
+    /// Whether another event may be sent to `shard`.
+    pub(super) fn has_room(&self, shard: usize, bytes: usize) -> bool {
+        let (waiting, lane) = (self.outgoing[shard].load, self.in_lane[shard]);
+        let (events, total) = (waiting.events + lane.events, waiting.bytes + lane.bytes);
+        events < self.bounds.events_max && (events == 0 || total + bytes <= self.bounds.bytes_max)
+    }
+
+    /// Adds mail for `shard`, to go out at the end of the turn.
+    pub fn push(&mut self, shard: usize, mail: Mail) {
+        let batch = &mut self.outgoing[shard];
+        if matches!(mail, Mail::Publish { .. } | Mail::Deliver { .. }) {
+            batch.load.events += 1;
+            batch.load.bytes += mail.event_bytes();
+        }
+        batch.mail.push(mail);
+    }
+
+    /// Other bounds from now on.
+    pub(super) fn set_bounds(&mut self, bounds: LaneBounds) {
+        self.bounds = bounds;
+    }
+
+    /// Told once per turn: what of earlier batches `shard` has not taken yet.
+    pub fn set_in_lane(&mut self, shard: usize, load: Load) {
+        self.in_lane[shard] = load;
+    }
+
+    /// Takes the batch for `shard`, if there is one.
+    pub fn take(&mut self, shard: usize) -> Option<Batch> {
+        let batch = &mut self.outgoing[shard];
+        (!batch.mail.is_empty()).then(|| std::mem::take(batch))
+    }
+
+    /// Puts back a batch that found its lane full; it goes before all later mail.
+    pub fn put_back(&mut self, shard: usize, mut batch: Batch) {
+        let later = std::mem::take(&mut self.outgoing[shard]);
+        batch.mail.extend(later.mail);
+        batch.load.events += later.load.events;
+        batch.load.bytes += later.load.bytes;
+        self.outgoing[shard] = batch;
+    }
+
+    /// Whether something waits for a lane.
+    pub fn is_empty(&self) -> bool {
+        self.outgoing.iter().all(|batch| batch.mail.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(post: &mut Post) -> Vec<usize> {
+        let mail = post.take(1).map_or(Vec::new(), |batch| batch.mail);
+        let number = |mail| if let Mail::Gather { names_max, .. } = mail { names_max } else { 0 };
+        mail.into_iter().map(number).collect()
+    }
+
+    #[test]
+    fn what_comes_back_goes_before_what_came_later() {
+        let mut post = Post::new(2, LaneBounds { events_max: 1, bytes_max: 1 });
+        let key = Key { slot: 0, generation: 1 };
+        post.push(1, Mail::Gather { key, names_max: 1 });
+        let batch = post.take(1).unwrap();
+        post.push(1, Mail::Gather { key, names_max: 2 });
+        post.put_back(1, batch);
+        post.push(1, Mail::Gather { key, names_max: 3 });
+        assert_eq!(numbers(&mut post), [1, 2, 3]);
+        assert!(post.is_empty());
+    }
+}
