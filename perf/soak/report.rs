@@ -1,0 +1,281 @@
+//! What was measured, and the verdict. Every lateness goes into a distribution; those that a person could notice are kept
+//! with their time, so that each can be compared with what the control thread of the same core saw at that time.
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use courier::mailbox::pulse::{Phase, Pulse};
+use hdrhistogram::Histogram;
+use rustix::event::poll;
+use rustix::time::Timespec;
+
+/// A lateness from here on is kept with its time.
+const STALL_US: u64 = 4_000;
+
+/// A wait for the core from here on is kept with its time.
+const DENIED_US: u64 = 500;
+
+/// How many of them; more would only repeat what the distribution says.
+const STALLS_MAX: usize = 200_000;
+
+/// The promise: not held up this much longer than the machine itself explains.
+const EXCESS_US_MAX: u64 = 20_000;
+
+/// The same when wrong parks are provoked: one may follow the other before the executor gets to run. A second tells
+/// parks that were ended, however many, from a hang, which lasts for many.
+const PROVOKED_EXCESS_US_MAX: u64 = 1_000_000;
+
+/// What the control saw shortly before or after counts as the same time.
+const SAME_TIME_US: u64 = 100_000;
+
+/// A hang shows as one lateness above this, or as shards that do not end.
+const HANG_US: u64 = 1_000_000;
+
+/// How long shards may take to end before they count as hung, in steps of 100 ms.
+const END_STEPS: u32 = 30;
+
+/// Longest lateness that a distribution tells apart: one hour.
+const LATE_US_MAX: u64 = 3_600_000_000;
+
+/// What was late; see the table in `main`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Pickup,
+    Hop,
+    Timer,
+    Gap,
+    RoundTrip,
+    File,
+    Control,
+}
+
+impl What {
+    const ALL: [What; 7] =
+        [What::Pickup, What::Hop, What::Timer, What::Gap, What::RoundTrip, What::File, What::Control];
+
+    fn name(self) -> &'static str {
+        match self {
+            What::Pickup => "pickup",
+            What::Hop => "hop",
+            What::Timer => "timer",
+            What::Gap => "gap",
+            What::RoundTrip => "round trip",
+            What::File => "file",
+            What::Control => "control",
+        }
+    }
+
+    /// Held up by nothing but the shard's executor. A file waits for the disk and a round trip for its client too.
+    fn is_promised(self) -> bool {
+        matches!(self, What::Pickup | What::Hop | What::Timer | What::Gap)
+    }
+}
+
+/// What one thread has measured.
+pub struct Records {
+    shard: Option<usize>,
+    late: Vec<Histogram<u64>>,
+    stalls: Vec<Stall>,
+    denied: Vec<Denied>,
+}
+
+/// The kernel kept a runnable shard waiting for its core, somewhere between two looks.
+struct Denied {
+    from_us: u64,
+    to_us: u64,
+    us: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Stall {
+    what: What,
+    shard: Option<usize>,
+    due_us: u64,
+    ended_us: u64,
+}
+
+impl Stall {
+    fn us(&self) -> u64 {
+        self.ended_us - self.due_us
+    }
+}
+
+impl Records {
+    pub fn new(shard: Option<usize>) -> Records {
+        let empty = || Histogram::new_with_bounds(1, LATE_US_MAX, 3).expect("the bounds are in order");
+        Records {
+            shard,
+            late: What::ALL.iter().map(|_| empty()).collect(),
+            stalls: Vec::new(),
+            denied: Vec::new(),
+        }
+    }
+
+    /// Something was due and has ended, in microseconds of the clock.
+    pub fn late(&mut self, what: What, due_us: u64, ended_us: u64) {
+        let ended_us = ended_us.max(due_us);
+        self.late[what as usize].saturating_record(ended_us - due_us);
+        if ended_us - due_us >= STALL_US && self.stalls.len() < STALLS_MAX {
+            self.stalls.push(Stall { what, shard: self.shard, due_us, ended_us });
+        }
+    }
+}
+
+impl Records {
+    /// Between two looks the shard was runnable for this long without running.
+    pub fn core_denied(&mut self, from_us: u64, to_us: u64, us: u64) {
+        if us >= DENIED_US && self.denied.len() < STALLS_MAX {
+            self.denied.push(Denied { from_us, to_us, us });
+        }
+    }
+}
+
+/// All that one run has measured.
+pub struct Report {
+    pub seconds: u64,
+    pub cpu_us: u64,
+    pub hung: bool,
+    pub kicks: Vec<u64>,
+    pub turns: Vec<u64>,
+    pub from_shards: Vec<Records>,
+    pub from_clients: Vec<Records>,
+    pub control: Vec<Records>,
+}
+
+impl Report {
+    /// Prints everything and decides.
+    pub fn judge(&self, expect_kicks: bool, expect_hang: bool) -> ExitCode {
+        print!("{}", self.table());
+        let worst = self.worst();
+        let excess = self.worst_excess();
+        self.print_worst("worst stall", worst);
+        self.print_worst(
+            "worst beyond the control",
+            self.promised().max_by_key(|stall| stall.us().saturating_sub(self.control_us(stall))),
+        );
+        self.print_worst("worst that is not explained", excess.map(|(stall, _)| stall));
+        let excess_us = excess.map_or(0, |(_, excess_us)| excess_us);
+        let kicks: u64 = self.kicks.iter().sum();
+        let hang = self.hung || worst.is_some_and(|stall| stall.us() > HANG_US);
+        let allowed_us = if expect_kicks { PROVOKED_EXCESS_US_MAX } else { EXCESS_US_MAX };
+        println!(
+            "beyond what the machine explains: {:.1} ms, allowed {:.0} ms",
+            ms(excess_us),
+            ms(allowed_us)
+        );
+        println!("wrong parks ended by the watchdog: {kicks} {:?}; hang: {hang}", self.kicks);
+        let kept = if expect_hang { hang } else { !hang && excess_us <= allowed_us };
+        let kept = kept && (!expect_kicks || kicks > 0);
+        println!("{}", if kept { "promise kept" } else { "PROMISE BROKEN" });
+        if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn table(&self) -> String {
+        let mut text = format!(
+            "{} s, turns {:?}, process CPU {:.2} % of a core\n\n{:<11}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}  us\n",
+            self.seconds,
+            self.turns,
+            self.cpu_us as f64 / self.seconds as f64 / 10_000.0,
+            "",
+            "count",
+            "p50",
+            "p99",
+            "p99.9",
+            "p99.99",
+            "max"
+        );
+        for what in What::ALL {
+            let mut all =
+                Histogram::<u64>::new_with_bounds(1, LATE_US_MAX, 3).expect("the bounds are in order");
+            for records in self.all() {
+                all.add(&records.late[what as usize]).expect("all have the same bounds");
+            }
+            let at = |quantile| all.value_at_quantile(quantile);
+            let (p50, p99, p999, p9999) = (at(0.5), at(0.99), at(0.999), at(0.9999));
+            let (name, count, max) = (what.name(), all.len(), all.max());
+            writeln!(text, "{name:<11}{count:>10}{p50:>10}{p99:>10}{p999:>10}{p9999:>10}{max:>10}")
+                .expect("a string");
+        }
+        text.push('\n');
+        text
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Records> {
+        self.from_shards.iter().chain(&self.from_clients).chain(&self.control)
+    }
+
+    fn promised(&self) -> impl Iterator<Item = Stall> {
+        self.from_shards
+            .iter()
+            .flat_map(|records| records.stalls.iter().copied())
+            .filter(|s| s.what.is_promised())
+    }
+
+    fn worst(&self) -> Option<Stall> {
+        self.promised().max_by_key(Stall::us)
+    }
+
+    /// The machine explains a stall by as much as the control of the same core was late at the same time, or as the kernel
+    /// kept the shard itself waiting for the core: a thread that works waits longer than one that only sleeps.
+    fn worst_excess(&self) -> Option<(Stall, u64)> {
+        let explained_us = |stall: &Stall| self.control_us(stall).max(self.denied_us(stall));
+        let excess = |stall: Stall| (stall, stall.us().saturating_sub(explained_us(&stall)));
+        self.promised().map(excess).max_by_key(|&(_, excess_us)| excess_us)
+    }
+
+    /// The worst that the control of the same core saw while the stall lasted.
+    fn control_us(&self, stall: &Stall) -> u64 {
+        let same_core = self.control.iter().filter(|records| records.shard == stall.shard);
+        let (from_us, to_us) = (stall.due_us.saturating_sub(SAME_TIME_US), stall.ended_us + SAME_TIME_US);
+        let at_that_time = |other: &&Stall| other.due_us <= to_us && other.ended_us >= from_us;
+        let stalls = same_core.flat_map(|records| &records.stalls).filter(at_that_time);
+        stalls.map(Stall::us).max().unwrap_or(0)
+    }
+
+    /// How long the kernel kept the shard waiting for its core while the stall lasted.
+    fn denied_us(&self, stall: &Stall) -> u64 {
+        let same_core = self.control.iter().filter(|records| records.shard == stall.shard);
+        let at_that_time =
+            |denied: &&Denied| denied.from_us <= stall.ended_us && denied.to_us >= stall.due_us;
+        let denied = same_core.flat_map(|records| &records.denied).filter(at_that_time);
+        denied.map(|denied| denied.us).sum::<u64>().min(stall.us())
+    }
+
+    fn print_worst(&self, title: &str, stall: Option<Stall>) {
+        match stall {
+            None => println!("{title}: none of {:.0} ms or more", ms(STALL_US)),
+            Some(stall) => println!(
+                "{title}: {:.1} ms ({} on shard {:?} at {:.1} s); the control there and then: {:.1} ms; \
+                 runnable without a core: {:.1} ms",
+                ms(stall.us()),
+                stall.what.name(),
+                stall.shard.unwrap_or_default(),
+                stall.due_us as f64 / 1e6,
+                ms(self.control_us(&stall)),
+                ms(self.denied_us(&stall)),
+            ),
+        }
+    }
+}
+
+fn ms(us: u64) -> f64 {
+    us as f64 / 1_000.0
+}
+
+/// CPU time of this process so far, in microseconds.
+pub fn cpu_us() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
+/// Waits a few seconds for all shards to end.
+pub fn all_ended(pulses: &[Arc<Pulse>]) -> bool {
+    let step = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    for _ in 0..END_STEPS {
+        if pulses.iter().all(|pulse| pulse.phase() == Phase::Gone) {
+            return true;
+        }
+        let _ = poll(&mut [], Some(&step));
+    }
+    false
+}

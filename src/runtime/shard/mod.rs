@@ -1,0 +1,540 @@
+//! One shard: its connections, its part of the hub, its mail, its timers. Fed by the turn (or a simulation) with
+//! what is ready and the time; acts through a [`Driver`]. Free of glommio, epoll and clocks.
+//!
+//! * `requests`: connections that speak HTTP
+//! * `sockets`: connections that speak WebSocket
+//! * `ending`: how connections and the whole shard end
+
+mod connection;
+mod ending;
+mod messages;
+mod options;
+mod requests;
+mod sockets;
+
+pub use connection::Connection;
+pub use options::{Options, Shared};
+
+use super::driver::{Driver, Received};
+use crate::hub::{self, Batch, Hub, Load, Outlet, Sent};
+use crate::mailbox::drain::Stage;
+use crate::mailbox::lanes::Port;
+use crate::mailbox::pulse::Pulse;
+use crate::metrics::ShardState;
+use crate::stdx::clock::Now;
+use crate::stdx::slab::{Key, Slab};
+use crate::stdx::wheel::Wheel;
+use crate::wire::http::imf_fixdate;
+use connection::Protocol;
+use std::io::IoSlice;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Room for one read: what a socket buffer usually holds. One per shard, not per connection.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Reads of one connection per turn, so that one that never stops sending does not keep the others waiting.
+const READS_PER_TURN: usize = 4;
+
+/// Timers are at most this late; 1,024 buckets of it are 67 s, and later deadlines go round again.
+const TIMER_GRANULARITY_US: u64 = 65_536;
+const TIMER_BUCKETS: usize = 1024;
+
+/// While the server stops it looks at least so often whether time is up.
+const DRAIN_LOOK_US: u64 = 50_000;
+
+/// What the turn should do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// Turn again then at the latest, in steady microseconds.
+    pub deadline_us: Option<u64>,
+    /// Work is left now.
+    pub again: bool,
+    /// The shard has ended.
+    pub done: bool,
+}
+
+/// One shard.
+pub struct Shard<D: Driver> {
+    options: Options,
+    shared: Arc<Shared>,
+    port: Port<Batch>,
+    pulse: Arc<Pulse>,
+    hub: Hub,
+    connections: Slab<Connection<D::Socket>>,
+    sockets: usize,
+    wheel: Wheel,
+    /// Connections with answers to write.
+    writers: Vec<Key>,
+    /// Connections that were not read to the end; the next turn reads on.
+    hungry: Vec<Key>,
+    /// Those of the last turn.
+    fed: Vec<Key>,
+    /// Connections to be half-closed once nothing is owed to them.
+    parting: Vec<Key>,
+    kept_bytes: usize,
+    channels_told: usize,
+    idle_told: Option<u64>,
+    revision: u64,
+    stage: Stage,
+    stage_done: bool,
+    drain_since_us: u64,
+    random: u64,
+    date: [u8; 29],
+    date_s: u64,
+    scratch: Vec<u8>,
+    decoded: Vec<u8>,
+    encoded: Vec<u8>,
+    answer: Vec<u8>,
+    due: Vec<u32>,
+}
+
+/// Sends for the hub: its members are the shard's connections.
+struct Sockets<'s, D: Driver> {
+    driver: &'s mut D,
+    connections: &'s Slab<Connection<D::Socket>>,
+}
+
+impl<D: Driver> Outlet for Sockets<'_, D> {
+    fn send(&mut self, member: u32, bytes: &[u8]) -> Sent {
+        match self.connections.at(member) {
+            Some(connection) => self.driver.send(&connection.socket, bytes),
+            None => Sent::Gone,
+        }
+    }
+
+    fn send_all(&mut self, member: u32, slices: &[IoSlice<'_>]) -> Sent {
+        match self.connections.at(member) {
+            Some(connection) => self.driver.send_all(&connection.socket, slices),
+            None => Sent::Gone,
+        }
+    }
+}
+
+impl<D: Driver> Shard<D> {
+    /// An empty shard. `draw` gives random numbers, for epochs and for the jitter of a stop.
+    pub fn new(
+        options: Options,
+        shared: Arc<Shared>,
+        port: Port<Batch>,
+        pulse: Arc<Pulse>,
+        mut draw: Box<dyn FnMut() -> u32 + Send>,
+    ) -> Shard<D> {
+        let random = u64::from(draw()) << 32 | u64::from(draw()) | 1;
+        Shard {
+            hub: Hub::new(options.hub.clone(), draw),
+            connections: Slab::with_limit(options.connections_max),
+            options,
+            shared,
+            port,
+            pulse,
+            sockets: 0,
+            wheel: Wheel::new(TIMER_GRANULARITY_US, TIMER_BUCKETS),
+            writers: Vec::new(),
+            hungry: Vec::new(),
+            fed: Vec::new(),
+            parting: Vec::new(),
+            kept_bytes: 0,
+            channels_told: 0,
+            idle_told: None,
+            revision: 0,
+            stage: Stage::Serving,
+            stage_done: false,
+            drain_since_us: 0,
+            random,
+            date: [b' '; 29],
+            date_s: u64::MAX,
+            scratch: vec![0; SCRATCH_BYTES],
+            decoded: Vec::new(),
+            encoded: Vec::new(),
+            answer: Vec::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// The hub of this shard, to look at.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Connections of any kind.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// How far a stop is, as far as this shard has followed it.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Bytes of unfinished requests and messages.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// Takes a new connection, under the token that it answers; its readiness is to be reported from now on. One
+    /// beyond the limit is closed at once.
+    pub fn accepted(&mut self, socket: D::Socket, peer: IpAddr, now: Now) -> Option<u64> {
+        self.hub.counters.accepted += 1;
+        let connection = Connection::new(socket, peer, now.steady_us);
+        let Ok(key) = self.connections.insert(connection) else {
+            self.hub.counters.turned_away += 1;
+            return None;
+        };
+        self.wheel.set(key.slot, now.steady_us + self.options.session.keep_alive_us);
+        Some(key.to_u64())
+    }
+
+    /// The socket of a connection, to be watched.
+    pub fn socket(&self, token: u64) -> Option<&D::Socket> {
+        self.connections.get(Key::from_u64(token)).map(|connection| &connection.socket)
+    }
+
+    /// A connection that was just accepted cannot be watched.
+    pub fn turn_back(&mut self, token: u64, now: Now) {
+        self.hub.counters.turned_away += 1;
+        self.forget(Key::from_u64(token), now);
+    }
+
+    /// A connection is ready. A token of one that is gone is passed over.
+    pub fn ready(&mut self, driver: &mut D, token: u64, what: super::core::Ready, now: Now) {
+        let key = Key::from_u64(token);
+        if self.connections.get(key).is_none() {
+            return;
+        }
+        if what.writable() {
+            self.writable(key, now);
+        }
+        if what.readable() {
+            self.read(driver, key, what.hangup(), now);
+        }
+    }
+
+    fn writable(&mut self, key: Key, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match &mut connection.protocol {
+            Protocol::Http(publisher) if publisher.blocked => {
+                publisher.blocked = false;
+                self.writers.push(key);
+            }
+            Protocol::Http(_) => {}
+            Protocol::Ending(_) => {
+                // It reads still, if slowly.
+                self.wheel.set(key.slot, now.steady_us + requests::LINGER_US);
+                self.hub.writable(key);
+                self.parting.push(key);
+            }
+            Protocol::Opening(_) | Protocol::Socket(_) => self.hub.writable(key),
+        }
+    }
+
+    fn read(&mut self, driver: &mut D, key: Key, hangup: bool, now: Now) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let dry = self.read_some(driver, key, hangup, &mut scratch, now);
+        self.scratch = scratch;
+        if !dry {
+            self.hungry.push(key);
+        }
+    }
+
+    /// Reads until nothing is left, or enough for one turn; answers which. After a hangup a short read does not
+    /// mean that nothing is left: the end is.
+    fn read_some(&mut self, driver: &mut D, key: Key, hangup: bool, scratch: &mut [u8], now: Now) -> bool {
+        for _ in 0..READS_PER_TURN {
+            let Some(connection) = self.connections.get_mut(key) else { return true };
+            if connection.protocol.leave_unread() || self.stage == Stage::Done {
+                return true;
+            }
+            match driver.receive(&connection.socket, scratch) {
+                Received::Empty => return true,
+                Received::End => {
+                    self.ended_by_peer(key, now);
+                    return true;
+                }
+                Received::Bytes(n) => {
+                    self.take_in(driver, key, &mut scratch[..n], now);
+                    if n < scratch.len() && !hangup {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Reads on where the last turn stopped.
+    fn feed_hungry(&mut self, driver: &mut D, now: Now) {
+        let mut fed = std::mem::take(&mut self.fed);
+        for key in fed.drain(..) {
+            self.guarded(key, now, |shard| shard.read(driver, key, true, now));
+        }
+        self.fed = std::mem::replace(&mut self.hungry, fed);
+    }
+
+    /// Serves a connection outside its own readiness: a panic ends that connection, not the shard.
+    fn guarded(&mut self, key: Key, now: Now, serve: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| serve(self))).is_err() {
+            self.panicked(key.to_u64(), now);
+        }
+    }
+
+    fn take_in(&mut self, driver: &mut D, key: Key, bytes: &mut [u8], now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match connection.protocol {
+            Protocol::Http(_) => self.requests(driver, key, bytes, now),
+            Protocol::Socket(_) => self.messages(driver, key, bytes, now),
+            Protocol::Opening(_) => self.keep_early(key, bytes, now),
+            Protocol::Ending(_) => {}
+        }
+    }
+
+    /// Takes one batch of mail from shard `from`, if there is one. Answers whether there was.
+    pub fn mail_from(&mut self, driver: &mut D, from: usize, now: Now) -> bool {
+        let Some(batch) = self.port.receive(from) else { return false };
+        if batch.load != Load::default() {
+            self.shared.loads.remove(from, self.port.shard(), batch.load.events, batch.load.bytes);
+        }
+        for mail in batch.mail {
+            let mut outlet = Sockets { driver: &mut *driver, connections: &self.connections };
+            self.hub.receive(from, mail, now.steady_us, &mut outlet);
+            self.effects(driver, now);
+        }
+        true
+    }
+
+    /// Looks into all lanes. Answers whether something was there.
+    pub fn mail(&mut self, driver: &mut D, now: Now) -> bool {
+        let mut found = false;
+        for from in 0..self.port.shards() {
+            // What arrives meanwhile is for the next turn: this one has answers to write.
+            for _ in 0..self.port.depth(from) {
+                found |= self.mail_from(driver, from, now);
+            }
+        }
+        found
+    }
+
+    /// Whether a lane holds something, or all shards are asked for something.
+    pub fn mail_waiting(&self) -> bool {
+        !self.port.is_empty()
+            || self.shared.drain.stage() != self.stage
+            || self.shared.reload.revision() != self.revision
+    }
+
+    /// Acts on what came out of the hub.
+    fn effects(&mut self, driver: &mut D, now: Now) {
+        while let Some(answer) = self.hub.effects.answers.pop() {
+            self.publish_answered(driver, answer, now);
+        }
+        while let Some(joined) = self.hub.effects.joined.pop() {
+            self.join_answered(driver, joined, now);
+        }
+        while let Some((to, key, names_max)) = self.hub.effects.asked.pop() {
+            let own = self.state();
+            self.hub.answer_gather(to, key, names_max, own);
+        }
+        while let Some((origin, snapshot)) = self.hub.effects.gathered.pop() {
+            self.gather_answered(driver, origin, &snapshot, now);
+        }
+    }
+
+    /// This shard's own state, but for what the hub knows.
+    fn state(&self) -> ShardState {
+        ShardState {
+            shard: self.options.hub.shard,
+            connections: self.connections.len(),
+            sockets: self.sockets,
+            kicks: self.pulse.kicks(),
+            ..ShardState::default()
+        }
+    }
+
+    /// After the readies and the mail of this turn: answers, then the fan-out, then mail and timers.
+    pub fn end_turn(&mut self, driver: &mut D, now: Now) -> Rest {
+        self.hub.counters.turns += 1;
+        self.reload(now);
+        self.feed_hungry(driver, now);
+        if self.stage < Stage::Done {
+            self.expire(now);
+        }
+        self.follow_drain(driver, now);
+        // Before the fan-out, so that the publishers' next requests arrive while it runs.
+        self.write_answers(driver, now);
+        self.cut(now);
+        self.hub.flush(&mut Sockets { driver: &mut *driver, connections: &self.connections });
+        if self.hub.has_cut() {
+            self.cut(now);
+            self.hub.flush(&mut Sockets { driver: &mut *driver, connections: &self.connections });
+        }
+        self.part(driver, now);
+        self.keep_channels_within();
+        self.send_mail();
+        self.rest(now)
+    }
+
+    fn rest(&mut self, now: Now) -> Rest {
+        let mut deadline_us = earlier(self.wheel.next_deadline(now.steady_us), self.hub.sweep_due_us());
+        let look = Some(now.steady_us + DRAIN_LOOK_US);
+        match self.stage {
+            Stage::Serving => {}
+            Stage::Settling | Stage::Parting => deadline_us = earlier(deadline_us, look),
+            Stage::Done => deadline_us = look,
+        }
+        Rest {
+            deadline_us,
+            again: !self.fed.is_empty()
+                || !self.hungry.is_empty()
+                || !self.writers.is_empty()
+                || self.hub.is_dirty()
+                || self.hub.has_cut()
+                || !self.hub.post.is_empty(),
+            done: self.stage == Stage::Done && (self.is_through(Stage::Done) || self.drain_is_late(now)),
+        }
+    }
+
+    fn send_mail(&mut self) {
+        let me = self.port.shard();
+        if self.stage == Stage::Done {
+            // Others may have ended already; nothing that concerns a client is told any more.
+            (0..self.port.shards()).for_each(|to| drop(self.hub.post.take(to)));
+        }
+        for to in (0..self.port.shards()).filter(|to| *to != me) {
+            if let Some(batch) = self.hub.post.take(to) {
+                let load = batch.load;
+                if load != Load::default() {
+                    self.shared.loads.add(me, to, load.events, load.bytes);
+                }
+                if let Err(batch) = self.port.send(to, batch) {
+                    self.hub.counters.lanes_full += 1;
+                    if load != Load::default() {
+                        self.shared.loads.remove(me, to, load.events, load.bytes);
+                    }
+                    self.hub.post.put_back(to, batch);
+                }
+            }
+        }
+        self.look_at_lanes();
+    }
+
+    /// How much of what was sent the other shards have not taken yet.
+    fn look_at_lanes(&mut self) {
+        let me = self.port.shard();
+        for to in (0..self.port.shards()).filter(|to| *to != me) {
+            let (events, bytes) = self.shared.loads.of(me, to);
+            self.hub.post.set_in_lane(to, Load { events, bytes });
+        }
+    }
+
+    /// Forgets idle channels while there are too many over all shards. The shard with the longest idle one forgets
+    /// it; one that sees another's turn asks it to look.
+    fn keep_channels_within(&mut self) {
+        if self.options.channels_max == 0 {
+            return;
+        }
+        let me = self.port.shard();
+        loop {
+            let (channels, idle) = (self.hub.channels(), self.hub.longest_idle_us());
+            if idle != self.idle_told {
+                self.idle_told = idle;
+                self.shared.tally.set_idle(me, idle);
+            }
+            if channels != self.channels_told {
+                self.shared.tally.moved(self.channels_told, channels);
+                self.channels_told = channels;
+            }
+            if self.shared.tally.total() <= self.options.channels_max {
+                return;
+            }
+            match self.shared.tally.longest_idle() {
+                Some(shard) if shard == me => self.hub.evict(),
+                Some(shard) => return self.hub.post.push(shard, hub::Mail::Look),
+                None => return,
+            }
+        }
+    }
+
+    /// Timers that are due, and channels whose time is over.
+    fn expire(&mut self, now: Now) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expired(now.steady_us, &mut due);
+        for slot in due.drain(..) {
+            self.timer(slot, now);
+        }
+        self.due = due;
+        self.hub.sweep(now.steady_us);
+    }
+
+    fn timer(&mut self, slot: u32, now: Now) {
+        let Some(key) = self.connections.key_at(slot) else { return };
+        let connection = self.connections.get_mut(key).expect("just found");
+        match &connection.protocol {
+            Protocol::Http(_) => self.request_timer(key, now),
+            Protocol::Socket(_) => self.heartbeat(key, now),
+            Protocol::Opening(_) | Protocol::Ending(_) => self.forget(key, now),
+        }
+    }
+
+    /// Takes new options, if there are any. Connections stay; what was refused before may be taken now.
+    fn reload(&mut self, now: Now) {
+        let Some(newer) = self.shared.reload.newer(&mut self.revision) else { return };
+        let before = std::mem::replace(&mut self.options, Options::clone(&newer));
+        self.options.hub.shard = before.hub.shard;
+        self.options.connections_max = before.connections_max;
+        self.options.facts.started_us = before.facts.started_us;
+        self.hub.reload(self.options.hub.clone(), now.steady_us);
+    }
+
+    /// The value of the `Date` field, formatted once a second.
+    fn refresh_date(&mut self, now: Now) {
+        let seconds = now.unix_ms / 1000;
+        if seconds != self.date_s {
+            self.date_s = seconds;
+            imf_fixdate(seconds, &mut self.date);
+        }
+    }
+
+    /// A number below `bound` (xorshift64: only to spread closes in time).
+    fn random_below(&mut self, bound: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        if bound == 0 { 0 } else { self.random % bound }
+    }
+
+    /// Something panicked while this connection was served: it is closed, the others go on.
+    pub fn panicked(&mut self, token: u64, now: Now) {
+        self.hub.counters.panics += 1;
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; SCRATCH_BYTES];
+        }
+        let key = Key::from_u64(token);
+        let open = matches!(self.connections.get(key).map(|c| &c.protocol), Some(Protocol::Socket(_)));
+        if open {
+            self.end_socket(key, crate::session::Reason::Internal, true, now);
+        } else {
+            let peer = self.connections.get(key).map(|connection| connection.peer);
+            self.forget(key, now);
+            self.recount(peer);
+        }
+    }
+
+    /// Counts anew what a panic may have left half counted; `peer` is whose connection it was.
+    fn recount(&mut self, peer: Option<IpAddr>) {
+        self.kept_bytes = self.connections.iter().map(|(_, c)| ending::kept_bytes(&c.protocol)).sum();
+        let sockets = self.connections.iter().filter(|(_, c)| c.protocol.is_counted()).count();
+        if self.sockets > sockets
+            && let Some(peer) = peer
+        {
+            self.shared.census.leave(peer);
+        }
+        self.sockets = sockets;
+    }
+}
+
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
+    }
+}

@@ -1,0 +1,64 @@
+//! What a shard is told, and what it shares with the others.
+
+use crate::admin::Facts;
+use crate::hub;
+use crate::mailbox::census::Census;
+use crate::mailbox::doorbell::Doorbell;
+use crate::mailbox::drain::Drain;
+use crate::mailbox::load::Loads;
+use crate::mailbox::notice::Notice;
+use crate::mailbox::tally::Tally;
+use crate::session::admission::Limits;
+use std::sync::Arc;
+
+/// What every shard needs to know once.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Of sessions.
+    pub session: crate::session::Options,
+    /// Sizes of events.
+    pub limits: Limits,
+    /// Of the hub; the shard's number is in here.
+    pub hub: hub::Options,
+    /// Connections of any kind that this shard may have.
+    pub connections_max: u32,
+    /// Sockets over all shards, for messages; 0: no limit.
+    pub sockets_max: usize,
+    /// Sockets of one address over all shards, for messages; 0: no limit.
+    pub sockets_per_address_max: usize,
+    /// Channels over all shards; 0: no limit.
+    pub channels_max: usize,
+    /// Bytes of requests and messages under way that this shard may keep, over all connections.
+    pub kept_bytes_max: usize,
+    /// On a stop sockets are closed over so long, in microseconds.
+    pub grace_us: u64,
+    /// A stop takes at most so long, in microseconds.
+    pub drain_us: u64,
+    /// What reports say of the server.
+    pub facts: Facts,
+}
+
+/// What all shards of a server share; every part is an atomic or never changes.
+pub struct Shared {
+    /// Sockets, counted over all shards.
+    pub census: Census,
+    /// Channels, counted over all shards.
+    pub tally: Tally,
+    /// How far a stop is.
+    pub drain: Drain,
+    /// What is on its way between shards.
+    pub loads: Loads,
+    /// New options, for all shards alike; each keeps its own number.
+    pub reload: Notice<Options>,
+    /// To wake everybody when a stage of the stop begins.
+    pub doorbells: Vec<Arc<Doorbell>>,
+}
+
+impl Shared {
+    /// Wakes every shard.
+    pub fn ring_all(&self) {
+        for doorbell in &self.doorbells {
+            doorbell.ring();
+        }
+    }
+}

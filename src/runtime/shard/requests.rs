@@ -1,0 +1,452 @@
+//! Connections that speak HTTP: their bytes become requests, requests become publishes, reports and sockets, and
+//! answers go out in order.
+
+use super::super::driver::Driver;
+use super::connection::{End, Protocol};
+use super::{Shard, Sockets};
+use crate::admin;
+use crate::event::Frame;
+use crate::hub::{Answer as PublishAnswer, Origin, Publishing, Sent};
+use crate::mailbox::drain::Stage;
+use crate::metrics::Snapshot;
+use crate::session::Refusal;
+use crate::session::admission;
+use crate::session::publisher::{Answer, Form, JSON, Next, Publisher, Settled, Silence};
+use crate::session::route::{Report, Route, route};
+use crate::stdx::clock::Now;
+use crate::stdx::slab::Key;
+use crate::wire::http::{Head, head as read_head, query};
+
+/// Channel names in a report, unless `?limit=` asks for fewer (contract 16).
+const REPORT_NAMES_MAX: usize = 1000;
+
+/// A publisher that is told to come back should wait so long, in seconds: long enough for a full mailbox to empty
+/// or a restart to end.
+const RETRY_AFTER_S: &str = "1";
+
+/// After the last answer the peer has so long to close, in microseconds; an early close would destroy what it has
+/// not read yet.
+pub(super) const LINGER_US: u64 = 5_000_000;
+
+/// What a request did to its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It speaks HTTP still.
+    Stays,
+    /// It is something else now.
+    Changed,
+}
+
+impl<D: Driver> Shard<D> {
+    fn take_publisher(&mut self, key: Key) -> Option<Box<Publisher>> {
+        let connection = self.connections.get_mut(key)?;
+        let placeholder = Protocol::Ending(End { socket: false, half_closed: true });
+        match std::mem::replace(&mut connection.protocol, placeholder) {
+            Protocol::Http(publisher) => Some(publisher),
+            other => {
+                connection.protocol = other;
+                None
+            }
+        }
+    }
+
+    /// Takes in bytes of a connection that speaks HTTP; with none, looks again at those that were kept.
+    pub(super) fn requests(&mut self, driver: &mut D, key: Key, bytes: &mut [u8], now: Now) {
+        let Some(mut publisher) = self.take_publisher(key) else { return };
+        self.refresh_date(now);
+        let kept_before = publisher.kept_bytes();
+        let mut kept = publisher.take_pending();
+        let from_kept = !kept.is_empty();
+        if from_kept {
+            kept.extend_from_slice(bytes);
+        }
+        let buffer: &[u8] = if from_kept { &kept } else { bytes };
+        let (consumed, fate) = self.serve_all(driver, key, &mut publisher, buffer, now);
+        if fate == Fate::Changed {
+            self.kept_bytes -= kept_before;
+            if publisher.unread {
+                self.hungry.push(key);
+            }
+            let mut rest = buffer[consumed..].to_vec();
+            if !rest.is_empty() {
+                self.take_in(driver, key, &mut rest, now);
+            }
+            return self.effects(driver, now);
+        }
+        if !publisher.closing {
+            match (from_kept, consumed) {
+                (true, 0) => publisher.keep(kept),
+                // A new buffer of the right size: the old one may have held a large body.
+                _ if consumed < buffer.len() => publisher.keep(buffer[consumed..].to_vec()),
+                _ => {}
+            }
+        }
+        self.account(&mut publisher, kept_before);
+        self.put_back(key, publisher, now);
+        self.effects(driver, now);
+    }
+
+    fn serve_all(
+        &mut self,
+        driver: &mut D,
+        key: Key,
+        publisher: &mut Publisher,
+        buffer: &[u8],
+        now: Now,
+    ) -> (usize, Fate) {
+        let mut at = 0;
+        loop {
+            let fate = match publisher.next(&buffer[at..], &self.options.session, now.steady_us) {
+                Next::Wait => return (at, Fate::Stays),
+                Next::Consumed(n) => {
+                    at += n;
+                    Fate::Stays
+                }
+                Next::Whole { head, body, consumed } => {
+                    at += consumed;
+                    self.serve(driver, key, publisher, &head, body, now)
+                }
+                Next::Chunked { request, consumed } => {
+                    at += consumed;
+                    let head = read_head(&request.head).ok().flatten();
+                    let head = head.expect("it was read before its body was");
+                    self.serve(driver, key, publisher, &head, &request.body, now)
+                }
+                Next::Refused(refusal, form) => {
+                    self.refuse(publisher, &form, &refusal);
+                    Fate::Stays
+                }
+            };
+            if fate == Fate::Changed {
+                return (at, fate);
+            }
+        }
+    }
+
+    /// Counts what the connection keeps now against the shard's budget.
+    fn account(&mut self, publisher: &mut Publisher, kept_before: usize) {
+        if publisher.closing {
+            // The rest of what was refused; nothing will be made of it.
+            publisher.drop_kept();
+        }
+        self.kept_bytes = self.kept_bytes - kept_before + publisher.kept_bytes();
+        if publisher.kept_bytes() > 0 && self.kept_bytes > self.options.kept_bytes_max {
+            self.kept_bytes -= publisher.kept_bytes();
+            publisher.drop_kept();
+            let refusal = overloaded("Too many requests are under way").closing();
+            let form = publisher.form();
+            self.refuse(publisher, &form, &refusal);
+        }
+    }
+
+    fn put_back(&mut self, key: Key, mut publisher: Box<Publisher>, now: Now) {
+        if !publisher.is_drained() || publisher.closing {
+            self.list_writer(key, &mut publisher);
+        }
+        if let Silence::Until(until) = publisher.silence(&self.options.session, now.steady_us)
+            && self.wheel.deadline(key.slot).is_none_or(|deadline| until < deadline)
+        {
+            self.wheel.set(key.slot, until);
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.protocol = Protocol::Http(publisher);
+        }
+    }
+
+    fn list_writer(&mut self, key: Key, publisher: &mut Publisher) {
+        if !publisher.listed {
+            publisher.listed = true;
+            self.writers.push(key);
+        }
+    }
+
+    fn date(&self) -> &str {
+        std::str::from_utf8(&self.date).expect("formatted as ASCII")
+    }
+
+    fn refuse(&mut self, publisher: &mut Publisher, form: &Form, refusal: &Refusal) {
+        self.hub.counters.requests_refused += 1;
+        publisher.refuse(form, refusal, self.date());
+    }
+
+    fn serve(
+        &mut self,
+        driver: &mut D,
+        key: Key,
+        publisher: &mut Publisher,
+        head: &Head<'_>,
+        body: &[u8],
+        now: Now,
+    ) -> Fate {
+        let form = Form::of(head, &self.options.session);
+        let mut decoded = std::mem::take(&mut self.decoded);
+        let fate = match route(head, self.options.session.echo, &mut decoded) {
+            Ok(Route::Publish(channel)) => {
+                self.publish(driver, key, publisher, form, channel, head.service_name, body, now);
+                Fate::Stays
+            }
+            Ok(Route::Report(report)) => {
+                self.report(key, publisher, form, report, head.query);
+                Fate::Stays
+            }
+            Ok(Route::Options(methods)) => {
+                self.preflight(publisher, &form, methods, head);
+                Fate::Stays
+            }
+            Ok(Route::Socket(socket)) => match self.open(driver, key, publisher, head, socket, now) {
+                Ok(()) => Fate::Changed,
+                Err(refusal) => {
+                    self.refuse(publisher, &form, &refusal);
+                    Fate::Stays
+                }
+            },
+            Err(refusal) => {
+                self.refuse(publisher, &form, &refusal);
+                Fate::Stays
+            }
+        };
+        self.decoded = decoded;
+        fate
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a publish is made of, from one caller")]
+    fn publish(
+        &mut self,
+        driver: &mut D,
+        key: Key,
+        publisher: &mut Publisher,
+        form: Form,
+        channel: Option<&str>,
+        service: Option<&str>,
+        body: &[u8],
+        now: Now,
+    ) {
+        if self.stage > Stage::Serving {
+            self.hub.counters.publishes_refused += 1;
+            return self.refuse(publisher, &form, &draining());
+        }
+        let (limits, options) = (&self.options.limits, &self.options.session);
+        let admitted = match admission::admit(channel, body, service, limits, options, now) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                self.hub.counters.publishes_refused += 1;
+                return self.refuse(publisher, &form, &refusal);
+            }
+        };
+        let frame = Frame::text(&admitted.event, &mut self.encoded);
+        let origin = Origin { connection: key, request: publisher.next_request() };
+        let mut outlet = Sockets { driver, connections: &self.connections };
+        let publishing = self.hub.publish(&admitted.channel, frame, origin, now.steady_us, &mut outlet);
+        self.answer.clear();
+        match publishing {
+            Publishing::Done(published) => {
+                self.hub.counters.published += 1;
+                admission::write_answer_head(&admitted, now, &mut self.answer);
+                admission::write_answer_tail(published.position, published.reached, &mut self.answer);
+                let answer =
+                    Answer { status: 200, content_type: Some(JSON), fields: &[], body: &self.answer };
+                let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
+                publisher.answer(&form, answer, date);
+            }
+            Publishing::Waiting => {
+                admission::write_answer_head(&admitted, now, &mut self.answer);
+                publisher.answer_later(form, &self.answer);
+            }
+            Publishing::Refused(_) => {
+                self.look_at_lanes();
+                self.hub.counters.publishes_refused += 1;
+                self.refuse(publisher, &form, &mailbox_full());
+            }
+        }
+    }
+
+    /// A publish that other shards had a part in is done.
+    pub(super) fn publish_answered(&mut self, driver: &mut D, answer: PublishAnswer, now: Now) {
+        match answer.outcome {
+            Ok(_) => self.hub.counters.published += 1,
+            Err(_) => {
+                self.hub.counters.publishes_refused += 1;
+                self.hub.counters.requests_refused += 1;
+            }
+        }
+        self.settle(driver, answer.origin, now, |context| match answer.outcome {
+            Ok(published) => {
+                let mut body = context.to_vec();
+                admission::write_answer_tail(published.position, published.reached, &mut body);
+                Settled::Json(body)
+            }
+            Err(_) => Settled::Refused(mailbox_full()),
+        });
+    }
+
+    fn settle(&mut self, driver: &mut D, origin: Origin, now: Now, make: impl FnOnce(&[u8]) -> Settled) {
+        self.refresh_date(now);
+        let key = origin.connection;
+        let Some(mut publisher) = self.take_publisher(key) else { return };
+        publisher.settle(origin.request, self.date(), make);
+        self.put_back(key, publisher, now);
+        self.resume(driver, key, now);
+    }
+
+    /// Goes on with a connection that had too much waiting, if it has not any more.
+    fn resume(&mut self, driver: &mut D, key: Key, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Protocol::Http(publisher) = &mut connection.protocol else { return };
+        if publisher.is_paused() {
+            return;
+        }
+        if std::mem::take(&mut publisher.unread) {
+            self.hungry.push(key);
+        }
+        if std::mem::take(&mut publisher.held) {
+            self.guarded(key, now, |shard| shard.requests(driver, key, &mut [], now));
+        }
+    }
+
+    fn preflight(&mut self, publisher: &mut Publisher, form: &Form, methods: &str, head: &Head<'_>) {
+        let mut fields = vec![("Allow", methods)];
+        if form.origin.is_some() && head.request_method.is_some() {
+            fields.extend([
+                ("Access-Control-Allow-Methods", methods),
+                (
+                    "Access-Control-Allow-Headers",
+                    "Content-Type, Authorization, X-Service-Name, Idempotency-Key",
+                ),
+                ("Access-Control-Max-Age", "3600"),
+            ]);
+        }
+        let answer = Answer { status: 204, content_type: None, fields: &fields, body: b"" };
+        let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
+        publisher.answer(form, answer, date);
+    }
+
+    fn report(&mut self, key: Key, publisher: &mut Publisher, form: Form, report: Report, asked: &str) {
+        let draining = self.stage > Stage::Serving;
+        let (status, body) = match report {
+            Report::Live => admin::live(),
+            Report::Ready => admin::ready(draining),
+            Report::Health | Report::Stats | Report::Channels => {
+                let names_max = match names_asked(asked) {
+                    Ok(names_max) => names_max,
+                    Err(refusal) => return self.refuse(publisher, &form, &refusal),
+                };
+                let origin = Origin { connection: key, request: publisher.next_request() };
+                publisher.answer_later(form, &[report as u8]);
+                let own = self.state();
+                // More reports than the hub lets wait would need more connections than there can be.
+                self.hub.gather(origin, names_max, own);
+                return;
+            }
+        };
+        let answer = Answer { status, content_type: Some(JSON), fields: &[], body: &body };
+        let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
+        publisher.answer(&form, answer, date);
+    }
+
+    /// All shards have counted themselves.
+    pub(super) fn gather_answered(&mut self, driver: &mut D, origin: Origin, snapshot: &Snapshot, now: Now) {
+        let draining = self.stage > Stage::Serving;
+        let facts = self.options.facts.clone();
+        self.settle(driver, origin, now, |context| {
+            let (status, body) = match context.first() {
+                Some(tag) if *tag == Report::Health as u8 => admin::health(snapshot, &facts, draining, now),
+                Some(tag) if *tag == Report::Stats as u8 => admin::stats(snapshot, &facts, now),
+                _ => admin::channels(snapshot),
+            };
+            Settled::Status(status, body)
+        });
+    }
+
+    /// Writes the answers of this turn, one send per publisher.
+    pub(super) fn write_answers(&mut self, driver: &mut D, now: Now) {
+        let mut writers = std::mem::take(&mut self.writers);
+        for key in writers.drain(..) {
+            self.write_answer(driver, key, now);
+        }
+        // A resumed connection may have listed itself again; it is written in the next turn.
+        writers.append(&mut self.writers);
+        self.writers = writers;
+    }
+
+    fn write_answer(&mut self, driver: &mut D, key: Key, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Protocol::Http(publisher) = &mut connection.protocol else { return };
+        publisher.listed = false;
+        if publisher.blocked {
+            return;
+        }
+        if publisher.out.len() > publisher.out_sent {
+            match driver.send(&connection.socket, &publisher.out[publisher.out_sent..]) {
+                Sent::Gone => return self.forget(key, now),
+                Sent::Bytes(n) => publisher.out_sent += n,
+            }
+            if publisher.out_sent < publisher.out.len() {
+                publisher.blocked = true;
+                return self.resume(driver, key, now);
+            }
+            publisher.out.clear();
+            publisher.out_sent = 0;
+        }
+        if publisher.closing && publisher.is_settled() {
+            return self.end_http(driver, key, now);
+        }
+        self.resume(driver, key, now);
+    }
+
+    /// The last answer is out: nothing more is sent, and what the peer still says is not heard.
+    fn end_http(&mut self, driver: &mut D, key: Key, now: Now) {
+        let Some(publisher) = self.take_publisher(key) else { return };
+        self.kept_bytes -= publisher.kept_bytes();
+        if let Some(connection) = self.connections.get(key) {
+            driver.half_close(&connection.socket);
+            self.wheel.set(key.slot, now.steady_us + LINGER_US);
+        }
+    }
+
+    /// A connection that speaks HTTP may have been silent for too long.
+    pub(super) fn request_timer(&mut self, key: Key, now: Now) {
+        self.refresh_date(now);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Protocol::Http(publisher) = &mut connection.protocol else { return };
+        match publisher.silence(&self.options.session, now.steady_us) {
+            Silence::Until(until) => self.wheel.set(key.slot, until),
+            Silence::Idle => self.forget(key, now),
+            Silence::Timeout => {
+                let Some(mut publisher) = self.take_publisher(key) else { return };
+                self.kept_bytes -= publisher.kept_bytes();
+                let form = publisher.form();
+                publisher.drop_kept();
+                let refusal =
+                    Refusal::new(408, "Request Timeout", "The request did not arrive in time").closing();
+                self.refuse(&mut publisher, &form, &refusal);
+                self.put_back(key, publisher, now);
+                // Should the peer not read the answer either.
+                self.wheel.set(key.slot, now.steady_us + LINGER_US);
+            }
+        }
+    }
+}
+
+fn names_asked(asked: &str) -> Result<usize, Refusal> {
+    let Some((_, text)) = query(asked).find(|(name, _)| name == "limit") else { return Ok(REPORT_NAMES_MAX) };
+    match text.parse::<usize>() {
+        Ok(n @ 1..=REPORT_NAMES_MAX) => Ok(n),
+        _ => Err(Refusal::new(400, "Invalid query", format!("limit must be 1 to {REPORT_NAMES_MAX}"))
+            .at("/limit", "must be 1 to 1000")),
+    }
+}
+
+fn overloaded(words: &str) -> Refusal {
+    Refusal::new(503, "Server overloaded", words).field("Retry-After", RETRY_AFTER_S)
+}
+
+fn mailbox_full() -> Refusal {
+    overloaded("The way to the channel's subscribers is full; nothing was delivered, try again")
+}
+
+/// While the server stops, nothing new is taken.
+pub(super) fn draining() -> Refusal {
+    Refusal::new(503, "Server is shutting down", "The server is shutting down; try again later")
+        .field("Retry-After", "5")
+        .closing()
+}
