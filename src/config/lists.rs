@@ -1,0 +1,134 @@
+//! The kinds of several values: lists of texts, the exceptions by channel pattern, and the keys that are planned.
+//! In a variable or flag a list is YAML in brackets, or words between commas.
+use super::apply;
+use super::mistakes::Report;
+use super::rules::{Check, Text, quoted};
+use super::settings::ChannelOption;
+use super::table::{Rule, Section};
+use super::yaml::{Form, Node, Value, parse_within};
+
+/// A list of texts that each pass a check; in a variable they may be separated by commas.
+#[derive(Clone, Copy)]
+pub(super) struct Listed(pub Check);
+
+impl Rule<Vec<String>> for Listed {
+    fn read(&self, node: &Node, key: &str, report: &mut Report) -> Option<Vec<String>> {
+        let items = items(node, key, report)?;
+        let before = report.len();
+        let texts = items.iter().enumerate();
+        let list =
+            texts.filter_map(|(i, item)| Text(self.0).read(item, &format!("{key}[{i}]"), report)).collect();
+        (report.len() == before).then_some(list)
+    }
+    fn write(&self, value: &Vec<String>) -> String {
+        format!("[{}]", value.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+    }
+    fn describe(&self) -> String {
+        String::new()
+    }
+}
+
+/// The items of a list, which outside of a file is YAML in brackets or a row of words between commas.
+fn items(node: &Node, key: &str, report: &mut Report) -> Option<Vec<Node>> {
+    match &node.value {
+        Value::Broken => None,
+        Value::Null => Some(Vec::new()),
+        Value::List(items) => Some(items.clone()),
+        Value::Scalar(text, Form::Bare) if text.trim_start().starts_with('[') => {
+            let inner = parse_within(text, node.at, key, report)?;
+            // What stands in brackets parses to a list or not at all.
+            if let Value::List(items) = inner.value { Some(items) } else { None }
+        }
+        Value::Scalar(text, Form::Bare) => {
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            Some(words.map(|word| Node::bare(word, node.at)).collect())
+        }
+        Value::Scalar(..) | Value::Map(_) => {
+            report.refuse(node, key, "a list");
+            None
+        }
+    }
+}
+
+/// The list of exceptions by channel pattern.
+#[derive(Clone, Copy)]
+pub(super) struct ChannelOptions;
+
+impl Rule<Vec<ChannelOption>> for ChannelOptions {
+    fn read(&self, node: &Node, key: &str, report: &mut Report) -> Option<Vec<ChannelOption>> {
+        let items = items(node, key, report)?;
+        let before = report.len();
+        let mut options = Vec::with_capacity(items.len());
+        for (i, item) in items.into_iter().enumerate() {
+            let key = format!("{key}[{i}]");
+            if !has_match(&item.value) {
+                report.add(item.at, &key, "needs a match, such as {match: \"user.*\", max_clients: 100}");
+            }
+            let mut option = ChannelOption::default();
+            apply::section(&mut option, item, &key, report);
+            options.push(option);
+        }
+        (report.len() == before).then_some(options)
+    }
+    fn write(&self, value: &Vec<ChannelOption>) -> String {
+        format!("[{}]", value.iter().map(|option| flow(&mut option.clone())).collect::<Vec<_>>().join(", "))
+    }
+    fn describe(&self) -> String {
+        String::new()
+    }
+}
+
+/// Whether an item names its channels; what is no section at all is refused as that.
+fn has_match(item: &Value) -> bool {
+    match item {
+        Value::Null => false,
+        Value::Map(entries) => entries.iter().any(|entry| entry.key == "match"),
+        Value::Scalar(..) | Value::List(_) | Value::Broken => true,
+    }
+}
+
+/// A section on one line, without what is left out or not built.
+fn flow(section: &mut dyn Section) -> String {
+    let mut pairs = Vec::new();
+    section.each(&mut |key, _, field| {
+        let text = field.write();
+        if !text.is_empty() && !field.planned() {
+            pairs.push(format!("{key}: {text}"));
+        }
+    });
+    format!("{{{}}}", pairs.join(", "))
+}
+
+/// A key of the contract whose feature a later release brings: only its default, given here as YAML, is accepted.
+/// It is both the value and its rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned(pub(super) &'static str);
+
+impl Rule<Planned> for Planned {
+    fn read(&self, node: &Node, key: &str, report: &mut Report) -> Option<Planned> {
+        let default = self.0.trim_matches('"');
+        // No history is what there is, so asking for none is granted.
+        let none_wanted =
+            key == "history.size" && matches!(&node.value, Value::Scalar(text, _) if text == "0");
+        let same = none_wanted
+            || match &node.value {
+                Value::Null | Value::Broken => true,
+                Value::Scalar(text, _) => text == default,
+                Value::List(items) => items.is_empty() && default == "[]",
+                Value::Map(entries) => entries.is_empty() && default == "{}",
+            };
+        if !same {
+            report.add(node.at, key, format_args!("not built yet; leave it out or at {}", self.0));
+        }
+        same.then_some(*self)
+    }
+    fn write(&self, value: &Planned) -> String {
+        value.0.to_owned()
+    }
+    fn describe(&self) -> String {
+        "not built yet".to_owned()
+    }
+    fn planned(&self) -> bool {
+        true
+    }
+}

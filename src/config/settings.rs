@@ -1,0 +1,317 @@
+//! The table of all settings (contract 17): one entry per key with its default, its rule and its doc, which
+//! is the struct's doc and `config-doc`'s comment at once. To add a key, add an entry here; to build a planned one,
+//! give it its type. Times are written in seconds and kept in milliseconds.
+use super::grammar::{self, channel_name, channel_pattern, close_reason, listen_address, origin, word};
+use super::lists::{ChannelOptions, Listed, Planned};
+use super::rules::{Flag, Maybe, OneOf, Seconds, Text, Whole};
+use super::table::{Nested, settings};
+use super::words::{AuthMode, HeartbeatFormat, LogFormat, LogLevel, Slow, Stamp};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Most shards: beyond any machine of today, and the square of it (mailboxes between pairs) still fits in memory.
+pub const SHARDS_MAX: u64 = 1_024;
+/// Most connections a limit may name: sixteen times the descriptors a Linux process gets at most by default (2^20).
+pub const CONNECTIONS_MAX: u64 = 16 << 20;
+/// Most channels a limit may name: at some hundred bytes each they fill the memory of a large machine.
+pub const CHANNELS_MAX: u64 = 100_000_000;
+/// Largest event or message in bytes: each is held whole in memory, and sent as one frame.
+pub const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+/// Smallest bound on an event in bytes: `{"type":"ping"}` fits.
+pub const EVENT_BYTES_MIN: u64 = 16;
+/// Smallest byte bound of a queue: less than a small event with its head cannot carry anything.
+pub const QUEUE_BYTES_MIN: u64 = 1_024;
+/// Largest byte bound of one connection's queue: one connection may not claim more than 1 GiB.
+pub const OUTBOX_BYTES_MAX: u64 = 1 << 30;
+/// Largest byte bound of one mailbox: it is held once per pair of shards.
+pub const MAILBOX_BYTES_MAX: u64 = 16 << 30;
+/// Longest time a setting takes, in milliseconds: one hour; longer is taken for a slip of the unit.
+pub const TIME_MS_MAX: u64 = 3_600_000;
+/// Shortest timeout or interval in milliseconds: below it the timer wheel would do little else.
+pub const TIME_MS_MIN: u64 = 50;
+
+/// Contract 15, code 1001.
+const SHUTDOWN_REASON: &str = "Server shutting down for maintenance";
+
+settings! {
+    /// All settings of a server.
+    Settings {
+        /// Address to listen on: an IP address or localhost. Any but loopback needs auth (see auth.mode).
+        host: String = "127.0.0.1".to_owned(), Text(listen_address);
+        /// TCP port of HTTP and WebSocket. 0: the kernel picks a free one and the start line says which.
+        port: u16 = 8766, Whole(1, 65_535).or_zero();
+        /// Cores that serve, each with its own connections and channels. 0: one per available core.
+        shards: usize = 0, Whole(0, SHARDS_MAX);
+        /// More addresses, each {address, dialect, tls}.
+        listeners: Planned = Planned("[]");
+        /// A word that /health shows: production, development, test, ...
+        environment: String = "development".to_owned(), Text(word);
+        /// Least important line that is logged. warn is read as warning, critical as error.
+        log_level: LogLevel = LogLevel::Info, OneOf;
+        /// The older way to write log_level: debug. It has no effect where log_level is written.
+        verbose: bool = false, Flag;
+        /// auto: text on a terminal, json elsewhere.
+        log_format: LogFormat = LogFormat::Auto, OneOf;
+        /// Folder that also gets broker.log, rotated. Empty: none.
+        log_dir: Planned = Planned("\"\"");
+        /// Channels that are listed from the start; others are made on first use.
+        channels: Vec<String> = Vec::new(), Listed(channel_name);
+        /// Channels at one time; beyond it the longest idle, empty one goes. 0: no limit.
+        max_channels: usize = 1_000_000, Whole(0, CHANNELS_MAX);
+        /// Subscribers of one channel; the next is closed with 1008 Channel full. 0: no limit.
+        max_clients_per_channel: usize = 0, Whole(0, CONNECTIONS_MAX);
+        /// Connections of the whole server; the next is closed with 1008 Connection limit exceeded. 0: no limit.
+        max_total_connections: usize = 10_000, Whole(0, CONNECTIONS_MAX);
+        /// Connections of one user. 0: no limit.
+        max_connections_per_user: Planned = Planned("0");
+        /// Connections from one IP address. 0: no limit.
+        max_connections_per_address: usize = 0, Whole(0, CONNECTIONS_MAX);
+        /// Channels that one connection may subscribe to. 0: no limit.
+        max_subscriptions_per_connection: usize = 128, Whole(0, CHANNELS_MAX);
+        /// Seconds between heartbeats; a peer silent for two of them after a protocol ping is closed.
+        heartbeat_interval_ms as "heartbeat_interval": u64 = 30_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);
+        /// What the heartbeat of dialect courier is: the JSON object, the bare text ping, or both.
+        heartbeat_format: HeartbeatFormat = HeartbeatFormat::Json, OneOf;
+        /// Bytes of one message from a client; more is closed with 1009.
+        max_message_size: usize = 1 << 20, Whole(EVENT_BYTES_MIN, MESSAGE_BYTES_MAX);
+        /// Bytes of one event and of an HTTP body; more is answered 413.
+        max_event_size: usize = 1 << 20, Whole(EVENT_BYTES_MIN, MESSAGE_BYTES_MAX);
+        /// Bytes of the data within an event; more is answered 413.
+        max_payload_size: usize = 512 << 10, Whole(EVENT_BYTES_MIN, MESSAGE_BYTES_MAX);
+        /// Bytes of the metadata within an event; more is answered 413.
+        max_metadata_size: usize = 10 << 10, Whole(EVENT_BYTES_MIN, MESSAGE_BYTES_MAX);
+        /// Which events get a timestamp when they have none: schema-checked ones (validated), always, never.
+        stamp: Stamp = Stamp::Validated, OneOf;
+        /// What may wait for one connection. One more event, or byte, makes it a slow consumer.
+        outbox: Outbox = Outbox::default(), Nested;
+        /// What may wait between each pair of shards. When it is full, publishers are answered 503.
+        mailbox: Mailbox = Mailbox::default(), Nested;
+        /// How long a peer may take.
+        limits: Limits = Limits::default(), Nested;
+        /// Events that are kept for those who come back.
+        history: History = History::default(), Nested;
+        /// Where durable channels are kept.
+        storage: Storage = Storage::default(), Nested;
+        /// Exceptions by channel pattern, the first match wins, such as
+        /// {match: "user.*", max_clients: 100, ephemeral: true}.
+        channel_options: Vec<ChannelOption> = Vec::new(), ChannelOptions;
+        /// The dialect router.
+        router: Router = Router::default(), Nested;
+        /// Who may publish and subscribe. A bare word (auth: insecure) means auth.mode.
+        auth: Auth = Auth::default(), Nested;
+        /// Checks of events against JSON Schemas.
+        schemas: Schemas = Schemas::default(), Nested;
+        /// How much one peer may send.
+        rate_limit: RateLimit = RateLimit::default(), Nested;
+        /// Web pages of other origins.
+        cors: Cors = Cors::default(), Nested;
+        /// Encryption; until it is built, a proxy in front does it.
+        tls: Tls = Tls::default(), Nested;
+        /// Compression of messages.
+        compression: Compression = Compression::default(), Nested;
+        /// How the server stops (contract 19).
+        shutdown: Shutdown = Shutdown::default(), Nested;
+    }
+
+    /// What may wait for one connection (contract 10).
+    Outbox {
+        /// Events that wait for one connection.
+        events: usize = 256, Whole(1, 1 << 20);
+        /// Bytes that wait for one connection.
+        bytes: usize = 1 << 20, Whole(QUEUE_BYTES_MIN, OUTBOX_BYTES_MAX);
+        /// What happens when one of the two is full: disconnect closes the connection with 1013.
+        slow: Slow = Slow::Disconnect, OneOf;
+    }
+
+    /// Bounds of the queue from one shard to another; each pair of shards has two.
+    Mailbox {
+        /// Messages: one carries what a shard sent in one turn.
+        batches: usize = 256, Whole(1, 1 << 16);
+        /// Events in all of those messages.
+        events: usize = 16_384, Whole(1, 1 << 24);
+        /// Bytes in all of those messages; at least max_event_size.
+        bytes: usize = 64 << 20, Whole(QUEUE_BYTES_MIN, MAILBOX_BYTES_MAX);
+    }
+
+    /// How long a peer may take (contract 2).
+    Limits {
+        /// Seconds in which an HTTP head must arrive; later is answered 408.
+        head_timeout_ms as "head_timeout": u64 = 10_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);
+        /// Seconds in which an HTTP body must arrive; later is answered 408.
+        body_timeout_ms as "body_timeout": u64 = 10_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);
+        /// Seconds for which an HTTP connection may stay open between requests.
+        keep_alive_timeout_ms as "keep_alive_timeout": u64 = 75_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);
+    }
+
+    /// Events that are kept for those who come back (contract 11).
+    History {
+        /// Events per channel.
+        size: Planned = Planned("256");
+        /// Seconds for which an event is kept.
+        ttl: Planned = Planned("3600");
+        /// Bytes over all channels; the oldest events go first.
+        max_bytes: Planned = Planned("268435456");
+        /// Whether history is also kept on disk.
+        durable: Planned = Planned("false");
+    }
+
+    /// Where durable channels are kept (contract 11).
+    Storage {
+        /// Folder of the segments.
+        dir: Planned = Planned("data");
+        /// When bytes are forced to the disk: always, interval, never.
+        fsync: Planned = Planned("interval");
+        /// Milliseconds between two such moments.
+        fsync_interval_ms: Planned = Planned("50");
+        /// Bytes of one segment file.
+        segment_bytes: Planned = Planned("67108864");
+        /// Bytes on disk in all. 0: no limit.
+        max_bytes: Planned = Planned("0");
+    }
+
+    /// What differs for the channels that a pattern matches (contract 8).
+    ChannelOption {
+        /// Pattern of channel names: * is one segment, ** at the end one or more.
+        pattern as "match": String = String::new(), Text(channel_pattern);
+        /// Subscribers of each such channel, in place of max_clients_per_channel. 0: no limit.
+        max_clients: Option<usize> = None, Maybe(Whole(0, CONNECTIONS_MAX));
+        /// Whether such a channel vanishes with its last subscriber.
+        ephemeral: Option<bool> = None, Maybe(Flag);
+        /// What happens when a queue is full, in place of outbox.slow.
+        slow: Option<Slow> = None, Maybe(OneOf);
+        /// Events kept, in place of history.
+        history: Planned = Planned("{}");
+        /// How strictly schemas are checked, in place of schemas.mode.
+        schema: Planned = Planned("known");
+        /// Whether subscribers may ask who else is there.
+        presence: Planned = Planned("false");
+        /// Whether the priority of events decides what goes first.
+        priority: Planned = Planned("false");
+    }
+
+    /// The dialect `router` (contract 6).
+    Router {
+        /// Connections that speak it.
+        max_clients: Planned = Planned("1000");
+        /// Events that may wait.
+        max_queue_size: Planned = Planned("10000");
+        /// Whether each range of priorities has a queue of its own.
+        multi_queue: Planned = Planned("false");
+    }
+
+    /// Who may publish and subscribe (contract 12).
+    Auth {
+        /// off: anybody, on loopback only. insecure: anybody, on any address. required: a token.
+        mode: AuthMode = AuthMode::Off, OneOf;
+        /// How a refusal is told: close (1008 on an accepted socket) or http (401, 403).
+        reject: Planned = Planned("close");
+        /// Tokens. The older place for this section, jwt at the top, is read too.
+        jwt: Jwt = Jwt::default(), Nested;
+        /// Who may do what: {match, subscribe, publish}. Empty: the built-in rules.
+        rules: Planned = Planned("[]");
+        /// File of the publishers' keys.
+        api_keys_file: Planned = Planned("\"\"");
+    }
+
+    /// How tokens are verified (contract 12).
+    Jwt {
+        /// The one algorithm that is accepted.
+        algorithm: Planned = Planned("HS256");
+        /// Shared secret of the HS algorithms; better "${VARIABLE}" or secret_file than the text itself.
+        secret: Planned = Planned("\"\"");
+        /// File whose content is the secret.
+        secret_file: Planned = Planned("\"\"");
+        /// PEM file of the public key of the other algorithms.
+        public_key_file: Planned = Planned("\"\"");
+        /// File or URL of a JWKS.
+        jwks: Planned = Planned("\"\"");
+        /// Required iss. Empty: any.
+        issuer: Planned = Planned("\"\"");
+        /// Required aud. Empty: any.
+        audience: Planned = Planned("\"\"");
+        /// Seconds by which clocks may differ.
+        leeway: Planned = Planned("30");
+        /// More keys, each with its kid and algorithm.
+        keys: Planned = Planned("[]");
+    }
+
+    /// Checks of events against JSON Schemas (contract 13).
+    Schemas {
+        /// strict: refuse unknown types. known: check known types, pass others. off.
+        mode: Planned = Planned("known");
+        /// Folder of the schema files. Empty: the shipped ones.
+        dir: Planned = Planned("\"\"");
+    }
+
+    /// How much one peer may send (contract 14).
+    RateLimit {
+        /// Publishes of one service.
+        publish: RateLimitPublish = RateLimitPublish::default(), Nested;
+        /// Messages of one client.
+        messages: RateLimitMessages = RateLimitMessages::default(), Nested;
+        /// New connections per second. 0: no limit.
+        connects_per_second: Planned = Planned("0");
+    }
+
+    /// How much one service may publish (contract 14).
+    RateLimitPublish {
+        /// Publishes in one window. 0: no limit.
+        limit: Planned = Planned("0");
+        /// Seconds of the window.
+        window: Planned = Planned("60");
+        /// Whether X-Service-Name must be given.
+        require_service_name: Planned = Planned("false");
+    }
+
+    /// How much one client may say (contract 14).
+    RateLimitMessages {
+        /// Messages in one window. 0: no limit.
+        limit: Planned = Planned("0");
+        /// Seconds of the window.
+        window: Planned = Planned("60");
+        /// Limits by message type.
+        per_type: Planned = Planned("{}");
+    }
+
+    /// Web pages of other origins (contract 12).
+    Cors {
+        /// Origins such as https://example.com, or "*". Empty: same origin and clients without an Origin.
+        allowed_origins: Vec<String> = Vec::new(), Listed(origin);
+    }
+
+    /// Encryption.
+    Tls {
+        /// PEM file of the certificate chain.
+        cert: Planned = Planned("\"\"");
+        /// PEM file of the key.
+        key: Planned = Planned("\"\"");
+        /// PEM file of the authority that signs client certificates.
+        client_ca: Planned = Planned("\"\"");
+    }
+
+    /// Compression of messages.
+    Compression {
+        /// Whether permessage-deflate is offered.
+        enabled: Planned = Planned("true");
+        /// Bytes from which a message is compressed.
+        threshold: Planned = Planned("1024");
+    }
+
+    /// How the server stops (contract 19).
+    Shutdown {
+        /// Seconds over which the sockets are closed, spread evenly; at most timeout.
+        grace_ms as "grace": u64 = 5_000, Seconds(0, TIME_MS_MAX);
+        /// Seconds after which the process ends in any case.
+        timeout_ms as "timeout": u64 = 30_000, Seconds(0, TIME_MS_MAX);
+        /// Text of the close frame (1001), at most 123 bytes (RFC 6455 section 5.5).
+        reason: String = SHUTDOWN_REASON.to_owned(), Text(close_reason);
+    }
+}
+
+impl Settings {
+    /// The address to bind: `host` and `port`, where localhost is 127.0.0.1.
+    #[must_use]
+    pub fn listen_address(&self) -> SocketAddr {
+        let ip = grammar::address(&self.host).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        SocketAddr::new(ip, self.port)
+    }
+}

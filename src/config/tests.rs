@@ -1,0 +1,309 @@
+//! What the whole room promises: the same meaning in each source, all mistakes at once with their places, every key of
+//! the table held to its range, and the shipped files.
+use super::*;
+
+fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
+    let owned = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let file = Some((PathBuf::from("courier.yaml"), file.to_owned()));
+    Sources { file, environment: owned(environment), flags: owned(flags) }
+}
+
+fn good(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Settings {
+    let loaded = load(sources(file, environment, flags));
+    loaded.unwrap_or_else(|mistakes| panic!("{file:?} {environment:?} {flags:?}:\n{mistakes}")).settings
+}
+
+fn bad(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Vec<String> {
+    match load(sources(file, environment, flags)) {
+        Ok(loaded) => panic!("{file:?} loads as {:?}", changes(&loaded.settings)),
+        Err(mistakes) => mistakes.list.iter().map(Mistake::to_string).collect(),
+    }
+}
+
+/// `outbox.events` and `5` as a file.
+fn file_with(key: &str, value: &str) -> String {
+    let (mut text, mut indent) = (String::new(), String::new());
+    for part in key.split('.') {
+        text += &format!("{indent}{part}:\n");
+        indent += "  ";
+    }
+    format!("{} {value}\n", text.trim_end())
+}
+
+/// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
+const SAMPLES: [(&str, &str, &str); 37] = [
+    ("host", "\"::1\"", "::1"),
+    ("port", "9000", "9000"),
+    ("shards", "2", "2"),
+    ("environment", "test", "test"),
+    ("log_level", "warn", "WARNING"),
+    ("verbose", "true", "1"),
+    ("log_format", "json", "json"),
+    ("channels", "[global, \"user.1\"]", "global, user.1"),
+    ("max_channels", "10", "10"),
+    ("max_clients_per_channel", "11", "11"),
+    ("max_total_connections", "12", "12"),
+    ("max_connections_per_address", "13", "13"),
+    ("max_subscriptions_per_connection", "14", "14"),
+    ("heartbeat_interval", "2.5", "2.500"),
+    ("heartbeat_format", "both", "both"),
+    ("max_message_size", "1000", "1000"),
+    ("max_event_size", "1001", "1001"),
+    ("max_payload_size", "1002", "1002"),
+    ("max_metadata_size", "1003", "1003"),
+    ("stamp", "never", "never"),
+    ("outbox.events", "7", "7"),
+    ("outbox.bytes", "2048", "2048"),
+    ("outbox.slow", "disconnect", "disconnect"),
+    ("mailbox.batches", "8", "8"),
+    ("mailbox.events", "9", "9"),
+    ("mailbox.bytes", "2000000", "2000000"),
+    ("limits.head_timeout", "0.2", "0.2"),
+    ("limits.body_timeout", "1", "1"),
+    ("limits.keep_alive_timeout", "3", "3.0"),
+    (
+        "channel_options",
+        "\n  - match: \"user.*\"\n    max_clients: 3\n  - {match: \"**\", ephemeral: true}",
+        "[{match: \"user.*\", max_clients: 3}, {match: \"**\", ephemeral: true}]",
+    ),
+    ("auth.mode", "insecure", "insecure"),
+    ("auth", "insecure", "insecure"),
+    ("cors.allowed_origins", "[\"https://a.example\", \"*\"]", "https://a.example,*"),
+    ("shutdown.grace", "0", "0"),
+    ("shutdown.timeout", "6", "6"),
+    ("shutdown.reason", "\"Back, at: noon\"", "Back, at: noon"),
+    ("outbox", "{events: 3}", "{events: 3}"),
+];
+
+#[test]
+fn key_means_the_same_in_file_variable_and_flag() {
+    for (key, yaml, bare) in SAMPLES {
+        let from_file = good(&file_with(key, yaml), &[], &[]);
+        assert!(from_file != Settings::default() || key == "outbox.slow", "{key}");
+        assert_eq!(good("", &[(&environment::variable(key), bare)], &[]), from_file, "{key}");
+        assert_eq!(good("", &[], &[(key, bare)]), from_file, "{key}");
+    }
+}
+
+#[test]
+fn every_built_key_has_a_sample_and_every_planned_one_takes_only_its_default() {
+    for (key, default) in doc::values(&Settings::default()) {
+        if SAMPLES.iter().any(|(sample, ..)| *sample == key) {
+            continue;
+        }
+        assert_eq!(good(&file_with(&key, &default), &[], &[]), Settings::default(), "{key}");
+        let refused = bad(&file_with(&key, "other"), &[], &[]);
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(
+            refused[0].contains(&format!("{key}: not built yet; leave it out or at {default}")),
+            "{refused:?}"
+        );
+    }
+}
+
+/// Each dotted key and what its rule says of its range.
+fn ranges(section: &mut dyn table::Section, path: &str, all: &mut Vec<(String, String)>) {
+    section.each(&mut |name, _, field| {
+        let key = apply::join(path, name);
+        all.push((key.clone(), field.describe()));
+        if let Some(inner) = field.section() {
+            ranges(inner, &key, all);
+        }
+    });
+}
+
+#[test]
+fn both_ends_of_every_range_are_accepted_and_nothing_beyond() {
+    let mut all = Vec::new();
+    ranges(&mut Settings::default(), "", &mut all);
+    let numbers = all.iter().filter_map(|(key, about)| about.split_once(" to ").map(|ends| (key, ends)));
+    assert!(numbers.clone().count() >= 20);
+    for (key, (least, rest)) in numbers {
+        let most = rest.split([' ', ',']).next().unwrap();
+        // What remains to be refused within the range are contradictions to other keys.
+        let in_range = |value: &str| match load(sources("", &[], &[(key, value)])) {
+            Ok(loaded) => doc::values(&loaded.settings).contains(&(key.clone(), value.to_owned())),
+            Err(mistakes) => [" to ", "number"].iter().all(|word| !mistakes.to_string().contains(word)),
+        };
+        assert!(in_range(least) && in_range(most), "{key}");
+        let beyond = format!("{most}1");
+        assert!(!in_range(&beyond) && !in_range("-1") && !in_range("18446744073709551616"), "{key}");
+    }
+}
+
+#[test]
+fn later_source_overrides_an_earlier_one() {
+    let file = "port: 1\nshards: 1\noutbox: {events: 1, bytes: 5000}\n";
+    let environment = [("COURIER_PORT", "2"), ("COURIER_SHARDS", "2")];
+    let settings = good(file, &environment, &[("port", "3")]);
+    assert_eq!((settings.port, settings.shards, settings.outbox.events), (3, 2, 1));
+    assert_eq!(settings.outbox.bytes, 5_000);
+    assert_eq!(settings.max_total_connections, Settings::default().max_total_connections);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_their_place() {
+    let file =
+        "port: 99999\nheartbeat_intervall: 3\noutbox:\n  event: 5\n  slow: conflate\nlog_level: LOUD\n";
+    let environment =
+        [("COURIER_SHARDS", "x"), ("COURIER_OUTBOX__EVENT", "1"), ("COURIER_CHANNELS", "a,b c")];
+    let expected = [
+        "courier.yaml:1:7: port: must be 1 to 65535, is 99999",
+        "courier.yaml:2:1: heartbeat_intervall: unknown; did you mean `heartbeat_interval`?",
+        "courier.yaml:4:3: outbox.event: unknown; did you mean `outbox.events`?",
+        "courier.yaml:5:9: outbox.slow: conflate is not built yet; so far: disconnect",
+        "courier.yaml:6:12: log_level: must be trace, debug, info, warning or error, is LOUD",
+        "COURIER_SHARDS: must be a whole number, 0 to 1024, is x",
+        "COURIER_OUTBOX__EVENT: unknown; did you mean `COURIER_OUTBOX__EVENTS`?",
+        "COURIER_CHANNELS: channels[1]: must be 1 to 100 letters, digits, dots, hyphens, colons or underscores, \
+         is \"b c\"",
+        "--port: must be 1 to 65535, is 65536",
+    ];
+    assert_eq!(bad(file, &environment, &[("port", "65536")]), expected);
+}
+
+#[test]
+fn key_that_stands_twice_is_refused_in_both_spellings() {
+    assert_eq!(
+        bad("port: 1\nport: 2\n", &[], &[]),
+        ["courier.yaml:2:1: port: stands twice, first in line 1"]
+    );
+    let doubled = "outbox: {events: 1}\nshards: 1\noutbox: {bytes: 5000}\n";
+    assert_eq!(bad(doubled, &[], &[]), ["courier.yaml:3:1: outbox: stands twice, first in line 1"]);
+    let spelled = "jwt: {algorithm: HS256}\nauth:\n  jwt: {algorithm: HS256}\n";
+    assert_eq!(
+        bad(spelled, &[], &[]),
+        ["courier.yaml:3:20: auth.jwt.algorithm: is set twice, first in line 1"]
+    );
+}
+
+#[test]
+fn older_spellings_mean_today_s_keys() {
+    assert_eq!(good("auth: insecure\n", &[], &[]).auth.mode, AuthMode::Insecure);
+    assert_eq!(
+        good("jwt: {secret: \"\", algorithm: HS256}\nlog_level: critical\n", &[], &[]).log_level,
+        LogLevel::Error
+    );
+    let refused = bad("jwt: {secret: hush, secrett: x}\n", &[("COURIER_JWT__SECRET", "hush")], &[]);
+    assert!(refused[0].starts_with("courier.yaml:1:15: auth.jwt.secret: not built yet"), "{refused:?}");
+    assert!(refused[1].contains("did you mean `auth.jwt.secret`?"), "{refused:?}");
+    assert!(refused[2].starts_with("COURIER_JWT__SECRET: auth.jwt.secret: not built yet"), "{refused:?}");
+    assert!(!refused.iter().any(|line| line.contains("hush")), "a secret is never told: {refused:?}");
+}
+
+#[test]
+fn verbose_means_debug_unless_log_level_is_set() {
+    assert_eq!(good("verbose: true\n", &[], &[]).log_level, LogLevel::Debug);
+    let loaded = load(sources("verbose: yes\nlog_level: info\n", &[], &[])).unwrap();
+    assert_eq!(loaded.settings.log_level, LogLevel::Info);
+    assert!(loaded.notes.iter().any(|note| note.starts_with("verbose has no effect")), "{:?}", loaded.notes);
+}
+
+#[test]
+fn open_address_without_auth_is_refused_with_the_mend() {
+    for host in ["0.0.0.0", "\"::\"", "192.0.2.1", "\"[2001:db8::1]\"", "\"::ffff:192.0.2.1\""] {
+        let refused = bad(&format!("host: {host}\n"), &[], &[]);
+        assert!(refused[0].starts_with("courier.yaml:1:7: host: refuses to listen on "), "{refused:?}");
+        assert!(refused[0].contains("`auth: insecure`"), "{refused:?}");
+        good(&format!("host: {host}\nauth: {{mode: insecure}}\n"), &[], &[]);
+    }
+    for host in ["127.0.0.1", "127.9.9.9", "localhost", "\"::1\"", "\"[::1]\"", "\"::ffff:127.0.0.1\""] {
+        assert!(
+            good(&format!("host: {host}\n"), &[], &[]).listen_address().ip().to_canonical().is_loopback()
+        );
+    }
+    let refused = bad("", &[("COURIER_HOST", "::")], &[]);
+    assert!(refused[0].starts_with("COURIER_HOST: refuses to listen on ::"), "{refused:?}");
+}
+
+#[test]
+fn contradiction_is_told_at_the_key_that_was_written() {
+    assert_eq!(
+        bad("shutdown: {grace: 40}\n", &[], &[]),
+        ["courier.yaml:1:19: shutdown.grace: must be at most shutdown.timeout"]
+    );
+    assert_eq!(
+        bad("", &[("COURIER_SHUTDOWN__TIMEOUT", "1")], &[]),
+        ["COURIER_SHUTDOWN__TIMEOUT: must be at least shutdown.grace"]
+    );
+    assert_eq!(
+        bad("mailbox: {bytes: 4096}\n", &[], &[]),
+        ["courier.yaml:1:18: mailbox.bytes: must be at least max_event_size"]
+    );
+}
+
+#[test]
+fn variables_that_only_look_like_settings_are_left_alone() {
+    let environment = [
+        ("COURIER_TEST_ECHO", "1"),
+        ("COURIER_PORT", "tcp://10.0.0.1:8766"),
+        ("COURIER_PORT_8766_TCP_ADDR", "10.0.0.1"),
+        ("COURIER_SERVICE_HOST", "10.0.0.1"),
+        ("COURIERS", "x"),
+        ("PORT", "x"),
+    ];
+    let loaded = load(sources("", &environment, &[])).unwrap();
+    assert_eq!(loaded.settings, Settings::default());
+    assert!(loaded.notes.iter().any(|note| note.contains("Kubernetes")), "{:?}", loaded.notes);
+}
+
+#[test]
+fn channel_option_needs_its_pattern_and_tells_each_mistake() {
+    let file = "channel_options:\n  - {max_clients: 1}\n  -\n  - word\n  - {match: \"a*\", max_client: 1}\n";
+    let expected = [
+        "courier.yaml:2:5: channel_options[0]: needs a match, such as {match: \"user.*\", max_clients: 100}",
+        "courier.yaml:3:4: channel_options[1]: needs a match, such as {match: \"user.*\", max_clients: 100}",
+        "courier.yaml:4:5: channel_options[2]: must be a section of `key: value` lines, is word",
+        "courier.yaml:5:13: channel_options[3].match: must be a channel name in which whole segments may be * \
+         and the last may be **, is the text \"a*\"",
+        "courier.yaml:5:19: channel_options[3].max_client: unknown; did you mean `channel_options[3].max_clients`?",
+    ];
+    assert_eq!(bad(file, &[], &[]), expected);
+}
+
+#[test]
+fn mistakes_are_bounded_and_counted() {
+    let file: String = (0..40_000).map(|i| format!("k{i}: 1\n")).collect();
+    let mistakes = load(sources(&file, &[], &[])).unwrap_err();
+    assert_eq!((mistakes.list.len(), mistakes.more), (MISTAKES_MAX, 40_000 - MISTAKES_MAX));
+    assert!(mistakes.to_string().ends_with("\nand 39900 more"));
+}
+
+#[test]
+fn deep_variable_name_is_a_mistake_and_no_recursion() {
+    let name = format!("COURIER_{}X", "A__".repeat(40_000));
+    let refused = bad("", &[(&name, "1")], &[]);
+    assert!(refused[0].contains("unknown"), "{refused:?}");
+}
+
+#[test]
+fn empty_file_section_and_list_set_nothing() {
+    for file in ["", "# only a comment\n", "---\n", "outbox:\nchannels:\n  # - global\nchannel_options: ~\n"]
+    {
+        assert_eq!(good(file, &[], &[]), Settings::default(), "{file:?}");
+    }
+}
+
+#[test]
+fn shipped_files_load() {
+    let courier = include_str!("../../config/courier.yaml");
+    assert_eq!(good(courier, &[], &[]), Settings::default());
+    let development = good(include_str!("../../config/development.yaml"), &[], &[]);
+    assert_eq!((development.log_level, development.environment.as_str()), (LogLevel::Debug, "development"));
+    let production = include_str!("../../config/production.yaml");
+    assert_eq!(good(production, &[], &[]).environment, "production");
+    assert_eq!(good(production, &[("PORT", "9000")], &[]).port, 9000);
+}
+
+#[test]
+fn file_that_cannot_be_read_is_one_clear_mistake() {
+    let told = |path: &str| read(Some(Path::new(path)), Vec::new()).unwrap_err().to_string();
+    assert!(told("no/such.yaml").starts_with("no/such.yaml: cannot be read: "));
+    assert!(told("src").starts_with("src: cannot be read: "));
+    assert_eq!(
+        told("/dev/zero"),
+        format!("/dev/zero: is larger than {FILE_BYTES_MAX} bytes; is it the right file?")
+    );
+}
