@@ -1,1 +1,5 @@
-fn main() {}
+//! The `courier` command; see `courier --help`.
+
+fn main() -> std::process::ExitCode {
+    courier::cli::run()
+}

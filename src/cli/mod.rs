@@ -1,1 +1,69 @@
-//! cli
+//! Words typed by a person; one file per subcommand.
+
+pub mod check_config;
+pub mod config_doc;
+pub mod doctor;
+pub mod reload;
+pub mod serve;
+
+use clap::{Parser, Subcommand};
+use std::io::{stderr, stdout};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A real-time event hub: publish JSON over HTTP, receive it over WebSocket, on every core.
+#[derive(Parser)]
+#[command(name = "courier", version, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Words,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve (the default)
+    Serve(serve::Words),
+    /// Tell every mistake in the settings, or that there is none
+    CheckConfig {
+        /// The settings file; config/courier.yaml if it is there
+        file: Option<PathBuf>,
+        /// The same
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        config: Option<PathBuf>,
+    },
+    /// Print all settings with their defaults and what they mean
+    ConfigDoc,
+    /// Tell a running server to read its settings again
+    Reload {
+        /// Its process id; without it, the only server that runs
+        pid: Option<u32>,
+    },
+    /// Tell what this machine lacks, and the command that mends it
+    Doctor {
+        /// The settings file; config/courier.yaml if it is there
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Runs what was asked for on the command line.
+pub fn run() -> ExitCode {
+    let line = CommandLine::parse();
+    match line.command.unwrap_or(Command::Serve(line.serve)) {
+        Command::Serve(words) => serve::run(&words),
+        Command::CheckConfig { file, config } => {
+            check_config::run(file.or(config).as_deref(), &mut stdout(), &mut stderr())
+        }
+        Command::Reload { pid } => reload::run(pid),
+        Command::ConfigDoc => config_doc::run(&mut stdout()),
+        Command::Doctor { config } => match crate::config::read(config.as_deref(), Vec::new()) {
+            Ok(loaded) => doctor::run(&crate::server::needs(&loaded.settings)),
+            Err(mistakes) => {
+                eprintln!("{mistakes}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}

@@ -1,1 +1,157 @@
-//! server
+//! Assembly: from settings to running shards, and back to silence. Start order: limits of the process, the
+//! machine's preflight, listeners, shards, signals. Stop order: the stages of a drain, which the shards take
+//! together.
+
+mod build;
+mod logging;
+mod reload;
+mod signals;
+
+pub use logging::{LogControl, log_panics, start as start_logging};
+
+use crate::config::Settings;
+use crate::mailbox::doorbell::Doorbell;
+use crate::mailbox::drain::Stage;
+use crate::mailbox::pulse::Pulse;
+use crate::runtime::edge::Edge;
+use crate::runtime::executor::{self, Plan, Shards};
+use crate::runtime::listener;
+use crate::runtime::placement::place;
+use crate::runtime::preflight::{self, Needs, Verdict};
+use crate::runtime::shard::{Shard, Shared};
+use crate::stdx::clock::Clock;
+use ring::rand::SecureRandom;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Why the server did not start, or ended otherwise than by a stop: one sentence with the mend.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+fn failure(error: impl std::fmt::Display) -> Failure {
+    Failure(error.to_string())
+}
+
+/// A server that serves.
+pub struct Server {
+    /// Where, with the port that was chosen if none was given.
+    pub address: SocketAddr,
+    /// How many shards.
+    pub shards: usize,
+    shared: Arc<Shared>,
+    running: Shards,
+}
+
+/// What the machine must give for these settings.
+pub fn needs(settings: &Settings) -> Needs {
+    Needs {
+        shards: settings.shards,
+        addresses: vec![settings.listen_address()],
+        connections: settings.max_total_connections as u64,
+    }
+}
+
+impl Server {
+    /// Binds, starts the shards and serves.
+    ///
+    /// # Errors
+    /// The machine lacks something, the port is taken, or a shard cannot start.
+    pub fn start(settings: &Settings) -> Result<Server, Failure> {
+        preflight::raise_limits();
+        let placement = place(settings.shards).map_err(failure)?;
+        if let Some(note) = &placement.note {
+            tracing::warn!("{note}");
+        }
+        let shards = placement.cores.len();
+        look_at_machine(settings, shards)?;
+        let listeners = listener::bind(settings.listen_address(), shards).map_err(failure)?;
+        let address = listeners[0].address();
+        let doorbells: Vec<Arc<Doorbell>> =
+            (0..shards).map(|_| Doorbell::new()).collect::<Result<_, _>>().map_err(failure)?;
+        let shared = Arc::new(build::shared(settings, shards, doorbells));
+        let clock = Clock::start();
+        let ports = build::ports(settings, &shared);
+        let mut plans = Vec::new();
+        for (shard, (listener, port)) in listeners.into_iter().zip(ports).enumerate() {
+            let options = build::options(settings, shard, shards, clock.now());
+            let (shared, pulse) = (Arc::clone(&shared), Pulse::new());
+            let seen = Arc::clone(&pulse);
+            plans.push(Plan {
+                core: placement.cores[shard],
+                listeners: vec![listener],
+                doorbell: Arc::clone(&shared.doorbells[shard]),
+                pulse,
+                make: Box::new(move |seat| {
+                    let draw = Box::new(draw);
+                    Edge::new(Shard::new(options, shared, port, seen, draw), seat.clock)
+                }),
+            });
+        }
+        let running = executor::start(clock, plans, executor::Options::default()).map_err(failure)?;
+        Ok(Server { address, shards, shared, running })
+    }
+
+    /// Begins to stop on SIGTERM or SIGINT, the second of which ends the process at once (contract 19), and takes new
+    /// settings on SIGHUP (contract 17), which `read` brings.
+    ///
+    /// # Errors
+    /// The signals cannot be watched.
+    pub fn follow_signals(
+        &self,
+        settings: &Settings,
+        logs: LogControl,
+        read: signals::Read,
+    ) -> Result<(), Failure> {
+        let reload = reload::Reload::new(Arc::clone(&self.shared), settings.clone(), logs, read);
+        signals::watch(Arc::clone(&self.shared), reload).map_err(failure)
+    }
+
+    /// Blocks until the server has stopped.
+    ///
+    /// # Errors
+    /// A shard ended before it was told to.
+    pub fn wait(self) -> Result<(), Failure> {
+        // One shard that ends by a fault takes its channels with it: stop rather than serve half of them.
+        if self.running.next_end().is_some() && self.shared.drain.stage() < Stage::Done {
+            tracing::error!("a shard ended by a fault: stopping");
+            self.shared.drain.lose();
+            self.shared.drain.begin();
+            self.shared.ring_all();
+        }
+        for (shard, end) in self.running.wait().into_iter().enumerate() {
+            end.map_err(|error| Failure(format!("shard {shard}: {error}")))?;
+        }
+        Ok(())
+    }
+}
+
+fn look_at_machine(settings: &Settings, shards: usize) -> Result<(), Failure> {
+    let mut needs = needs(settings);
+    needs.shards = shards;
+    let mut hard = Vec::new();
+    for finding in preflight::look(&needs) {
+        match finding.verdict {
+            Verdict::Fine => {}
+            Verdict::Short => tracing::warn!(subject = finding.subject, "{}", finding.text),
+            Verdict::Hard => hard.push(finding.text),
+        }
+    }
+    if hard.is_empty() { Ok(()) } else { Err(Failure(hard.join("\n"))) }
+}
+
+/// A random number from the kernel, for epochs: two servers must not number a channel alike.
+fn draw() -> u32 {
+    let mut bytes = [0; 4];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the kernel's random source never fails after boot");
+    u32::from_ne_bytes(bytes)
+}

@@ -1,0 +1,144 @@
+//! From settings to each room's own options.
+
+use crate::admin::Facts;
+use crate::config::{HeartbeatFormat, Settings, Stamp};
+use crate::event::Channel;
+use crate::hub::{self, Batch, Bounds, ChannelOptions, ChannelRule, LaneBounds};
+use crate::mailbox::census::Census;
+use crate::mailbox::doorbell::Doorbell;
+use crate::mailbox::drain::Drain;
+use crate::mailbox::lanes::{Port, mesh};
+use crate::mailbox::load::Loads;
+use crate::mailbox::notice::Notice;
+use crate::mailbox::tally::Tally;
+use crate::runtime::shard::{Options, Shared};
+use crate::session::subscriber::ECHO_BYTES_MAX;
+use crate::session::{self, Heartbeat, admission};
+use crate::stdx::clock::Now;
+use rustix::process::{Resource, getrlimit};
+use std::sync::Arc;
+
+/// Descriptors that are not connections: rings, sets, eventfds, timers and logs, with room to spare.
+const RESERVED_DESCRIPTORS: u64 = 64;
+/// Of each shard beside its connections.
+const RESERVED_PER_SHARD: u64 = 24;
+
+/// Answers of a peer that asks and does not read, in bytes: some thousand pongs.
+const CONTROL_BYTES_MAX: usize = 64 * 1024;
+/// As above where the peer may ask for long answers: `/echo`.
+const ECHO_CONTROL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Unfinished requests and messages over all connections of the server: 256 of the largest size. Beyond it
+/// those that would keep more are turned away.
+const KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// An ephemeral channel that nobody came to hear is forgotten after a minute.
+const EPHEMERAL_IDLE_US: u64 = 60_000_000;
+
+/// The path `/echo` exists when this variable is `1` (contract 2).
+const ECHO_VARIABLE: &str = "COURIER_TEST_ECHO";
+
+pub fn shared(settings: &Settings, shards: usize, doorbells: Vec<Arc<Doorbell>>) -> Shared {
+    Shared {
+        census: Census::new(settings.max_total_connections, settings.max_connections_per_address),
+        tally: Tally::new(shards),
+        drain: Drain::new(shards),
+        loads: Loads::new(shards),
+        reload: Notice::default(),
+        doorbells,
+    }
+}
+
+pub fn ports(settings: &Settings, shared: &Shared) -> Vec<Port<Batch>> {
+    mesh(shared.doorbells.len(), settings.mailbox.batches, &shared.doorbells)
+}
+
+pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Options {
+    let session = session(settings);
+    Options {
+        limits: admission::Limits {
+            event_bytes_max: settings.max_event_size,
+            payload_bytes_max: settings.max_payload_size,
+            metadata_bytes_max: settings.max_metadata_size,
+        },
+        hub: hub(settings, shard, shards, session.echo),
+        connections_max: connections_max(shards),
+        sockets_max: settings.max_total_connections,
+        sockets_per_address_max: settings.max_connections_per_address,
+        channels_max: settings.max_channels,
+        kept_bytes_max: kept_bytes_max(settings, shards),
+        grace_us: settings.shutdown.grace_ms * 1000,
+        drain_us: settings.shutdown.timeout_ms * 1000,
+        facts: Facts {
+            version: env!("CARGO_PKG_VERSION"),
+            environment: settings.environment.clone(),
+            sockets_max: settings.max_total_connections,
+            started_us: now.steady_us,
+        },
+        session,
+    }
+}
+
+fn session(settings: &Settings) -> session::Options {
+    session::Options {
+        event_bytes_max: settings.max_event_size,
+        message_bytes_max: settings.max_message_size,
+        subscriptions_max: settings.max_subscriptions_per_connection,
+        allowed_origins: settings.cors.allowed_origins.clone(),
+        echo: std::env::var(ECHO_VARIABLE).is_ok_and(|value| value == "1"),
+        stamp: match settings.stamp {
+            Stamp::Validated => session::Stamp::Validated,
+            Stamp::Always => session::Stamp::Always,
+            Stamp::Never => session::Stamp::Never,
+        },
+        heartbeat_us: settings.heartbeat_interval_ms * 1000,
+        heartbeat: match settings.heartbeat_format {
+            HeartbeatFormat::Json => Heartbeat::Json,
+            HeartbeatFormat::Text => Heartbeat::Text,
+            HeartbeatFormat::Both => Heartbeat::Both,
+        },
+        head_us: settings.limits.head_timeout_ms * 1000,
+        body_us: settings.limits.body_timeout_ms * 1000,
+        keep_alive_us: settings.limits.keep_alive_timeout_ms * 1000,
+        shutdown_reason: settings.shutdown.reason.clone(),
+    }
+}
+
+fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Options {
+    let rule = |option: &crate::config::ChannelOption| ChannelRule {
+        pattern: option.pattern.clone(),
+        clients_max: option.max_clients.map(|max| max as u32),
+        ephemeral: option.ephemeral.unwrap_or(false),
+    };
+    let configured = settings.channels.iter().filter_map(|name| Channel::parse(name).ok());
+    hub::Options {
+        shard,
+        shards,
+        outbox: Bounds {
+            events_max: settings.outbox.events,
+            bytes_max: settings.outbox.bytes,
+            control_bytes_max: if echo { ECHO_CONTROL_BYTES_MAX } else { CONTROL_BYTES_MAX },
+        },
+        lane: LaneBounds { events_max: settings.mailbox.events, bytes_max: settings.mailbox.bytes },
+        channels: ChannelOptions {
+            clients_max: settings.max_clients_per_channel as u32,
+            rules: settings.channel_options.iter().map(rule).collect(),
+            configured: configured.collect(),
+        },
+        ephemeral_idle_us: EPHEMERAL_IDLE_US,
+    }
+}
+
+/// One shard's part, and never less than a few of the largest messages.
+fn kept_bytes_max(settings: &Settings, shards: usize) -> usize {
+    let largest = settings.max_event_size.max(settings.max_message_size).max(ECHO_BYTES_MAX);
+    (KEPT_BYTES_MAX / shards).max(4 * largest)
+}
+
+/// What the file limit leaves for connections of one shard. The kernel does not spread them evenly, so each may
+/// have all but what the others need for themselves; running out is survived by the listener.
+fn connections_max(shards: usize) -> u32 {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::from(u32::MAX) / 2);
+    let left = files.saturating_sub(RESERVED_DESCRIPTORS + RESERVED_PER_SHARD * shards as u64);
+    u32::try_from(left).unwrap_or(u32::MAX / 2).max(1)
+}

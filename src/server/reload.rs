@@ -1,0 +1,61 @@
+//! SIGHUP: reads the settings again and hands them to the running shards. No client is dropped; mistakes change
+//! nothing.
+
+use super::build;
+use super::logging::LogControl;
+use super::signals::Read;
+use crate::config::{Settings, changes};
+use crate::runtime::shard::Shared;
+use crate::stdx::clock::Now;
+use std::sync::Arc;
+
+/// What takes effect only at a start: they shape memory and sockets that are made once.
+const AT_START_ONLY: [&str; 4] = ["host", "port", "shards", "mailbox.batches"];
+
+pub(super) struct Reload {
+    shared: Arc<Shared>,
+    current: Settings,
+    logs: LogControl,
+    read: Read,
+}
+
+impl Reload {
+    pub fn new(shared: Arc<Shared>, current: Settings, logs: LogControl, read: Read) -> Reload {
+        Reload { shared, current, logs, read }
+    }
+
+    /// Reads again and applies.
+    pub fn run(&mut self) {
+        let settings = match (self.read)() {
+            Ok(loaded) => loaded.settings,
+            Err(mistakes) => {
+                tracing::error!("the settings have mistakes and were not reloaded:\n{mistakes}");
+                return;
+            }
+        };
+        let (before, after) = (changes(&self.current), changes(&settings));
+        for key in AT_START_ONLY {
+            let value = |list: &[(String, String)]| list.iter().find(|(name, _)| name == key).cloned();
+            if value(&before) != value(&after) {
+                tracing::warn!("{key} takes effect at the next start");
+            }
+        }
+        if !self
+            .shared
+            .census
+            .set_limits(settings.max_total_connections, settings.max_connections_per_address)
+        {
+            tracing::warn!(
+                "max_connections_per_address was off at the start and takes effect at the next one"
+            );
+        }
+        let shards = self.shared.doorbells.len();
+        // Each shard keeps its own number and the moment of the start.
+        let unset = Now { steady_us: 0, unix_ms: 0 };
+        self.shared.reload.announce(build::options(&settings, 0, shards, unset));
+        self.shared.ring_all();
+        self.logs.set(&settings);
+        self.current = settings;
+        tracing::info!("settings reloaded");
+    }
+}
