@@ -1,0 +1,295 @@
+//! One fake client: what it wants to say and what it waits for; what it makes of what it is sent is in `ears`. It
+//! knows no shard; its socket is a pipe of [`Net`].
+
+use crate::dice::Dice;
+use crate::frames::{self, CLOSE, PING, TEXT};
+use crate::model::{End, Model, Outcome};
+use crate::net::Net;
+use std::collections::VecDeque;
+
+/// What surrounds a client while it acts.
+pub struct Scene<'w> {
+    pub net: &'w mut Net,
+    pub model: &'w mut Model,
+    pub dice: &'w mut Dice,
+    pub step: u64,
+    pub now_us: u64,
+    pub keep_alive_us: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    Publish(usize),
+    Report,
+    Stats,
+    Channels,
+    /// A request with this refusal for an answer.
+    Bad(u16),
+    /// A socket, with this channel from the start.
+    Upgrade(Option<usize>),
+}
+
+pub struct Expected {
+    pub ask: Ask,
+    /// Where it ends in the stream.
+    pub end: u64,
+}
+
+pub enum Mark {
+    Sent(usize),
+    Left(usize),
+}
+
+pub struct Client {
+    pub id: usize,
+    pub pipe: usize,
+    pub out: Vec<u8>,
+    pub written: u64,
+    pub queued: u64,
+    pub marks: VecDeque<(u64, Mark)>,
+    pub expected: VecDeque<Expected>,
+    pub inbox: Vec<u8>,
+    /// What a socket is owed for pings and the like, in order.
+    pub replies: VecDeque<&'static str>,
+    /// Reads only a little at a time, or nothing.
+    pub lazy: Option<usize>,
+    pub ever_lazy: bool,
+    /// Does not write either.
+    pub mute: bool,
+    pub upgrading: bool,
+    pub socket: bool,
+    pub close_sent: bool,
+    pub fin_sent: bool,
+    pub close_seen: Option<u16>,
+    /// An answer said that the connection closes.
+    pub refused: bool,
+    /// How many answers it had when a stop began, if another was half on the wire: that one must still come.
+    pub owed_at_stop: Option<u64>,
+    /// Nothing will happen on this connection any more.
+    pub over: bool,
+    /// It saw an error that means that a subscription was not taken.
+    pub turned_down: bool,
+    /// By channel: the open subscription; whether there was ever one asked for; what was asked for last; when an
+    /// end was asked for.
+    pub sessions: Vec<Option<usize>>,
+    pub asked: Vec<bool>,
+    pub wants: Vec<bool>,
+    pub left_at: Vec<VecDeque<u64>>,
+    pub stats: Option<serde_json::Value>,
+    pub listed: Option<serde_json::Value>,
+    pub idle_since_us: u64,
+    pub answers: u64,
+    /// The shard may have been full when it came.
+    pub may_be_turned_away: bool,
+}
+
+impl Client {
+    pub fn new(id: usize, pipe: usize, channels: usize, now_us: u64) -> Client {
+        Client {
+            id,
+            pipe,
+            out: Vec::new(),
+            written: 0,
+            queued: 0,
+            marks: VecDeque::new(),
+            expected: VecDeque::new(),
+            inbox: Vec::new(),
+            replies: VecDeque::new(),
+            lazy: None,
+            ever_lazy: false,
+            mute: false,
+            upgrading: false,
+            socket: false,
+            close_sent: false,
+            fin_sent: false,
+            close_seen: None,
+            refused: false,
+            owed_at_stop: None,
+            over: false,
+            turned_down: false,
+            sessions: vec![None; channels],
+            asked: vec![false; channels],
+            wants: vec![false; channels],
+            left_at: vec![VecDeque::new(); channels],
+            stats: None,
+            listed: None,
+            idle_since_us: now_us,
+            answers: 0,
+            may_be_turned_away: false,
+        }
+    }
+
+    /// A stop begins.
+    pub fn see_stop(&mut self, net: &Net) {
+        let half = !self.inbox.is_empty() || net.readable_bytes(self.pipe) > 0;
+        self.owed_at_stop = half.then_some(self.answers);
+    }
+
+    pub fn say(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+        self.queued += bytes.len() as u64;
+    }
+
+    pub fn request(&mut self, ask: Ask, bytes: &[u8]) {
+        self.say(bytes);
+        if let Ask::Publish(n) = ask {
+            self.marks.push_back((self.queued, Mark::Sent(n)));
+        }
+        if let Ask::Upgrade(channel) = ask {
+            self.upgrading = true;
+            if let Some(channel) = channel {
+                (self.asked[channel], self.wants[channel]) = (true, true);
+            }
+        }
+        self.expected.push_back(Expected { ask, end: self.queued });
+    }
+
+    pub fn subscribe(&mut self, channel: usize, name: &str, scene: &mut Scene<'_>) {
+        (self.asked[channel], self.wants[channel]) = (true, true);
+        let text = format!("{{\"type\":\"subscribe\",\"channel\":\"{name}\"}}");
+        self.say(&frames::client_message(TEXT, text.as_bytes(), scene.dice));
+    }
+
+    pub fn unsubscribe(&mut self, channel: usize, name: &str, scene: &mut Scene<'_>) {
+        self.wants[channel] = false;
+        let text = format!("{{\"type\":\"unsubscribe\",\"channel\":\"{name}\"}}");
+        self.say(&frames::client_message(TEXT, text.as_bytes(), scene.dice));
+        self.marks.push_back((self.queued, Mark::Left(channel)));
+    }
+
+    /// Says something that is answered at once.
+    pub fn chat(&mut self, scene: &mut Scene<'_>) {
+        let said: &[(u8, &str, &'static str)] = &[
+            (TEXT, "ping", "pong"),
+            (TEXT, "{\"type\":\"ping\"}", "{\"type\":\"pong\"}"),
+            (TEXT, "{\"type\":\"hello\"}", "ack"),
+            (TEXT, "hello", "VALIDATION_ERROR"),
+            (PING, "are you there", "PONG"),
+        ];
+        let (opcode, text, reply) = *scene.dice.pick(said);
+        self.replies.push_back(reply);
+        let bytes = match opcode {
+            PING => frames::client_frame(true, PING, text.as_bytes(), scene.dice),
+            _ => frames::client_message(opcode, text.as_bytes(), scene.dice),
+        };
+        self.say(&bytes);
+    }
+
+    pub fn send_binary(&mut self, scene: &mut Scene<'_>) {
+        self.say(&frames::client_frame(true, frames::BINARY, b"no", scene.dice));
+        self.close_sent = true;
+        self.abandon(scene.model);
+    }
+
+    /// Says good-bye; events on their way are not waited for.
+    pub fn send_close(&mut self, scene: &mut Scene<'_>) {
+        self.say(&frames::client_frame(true, CLOSE, &1000_u16.to_be_bytes(), scene.dice));
+        self.close_sent = true;
+        self.abandon(scene.model);
+    }
+
+    fn abandon(&mut self, model: &mut Model) {
+        self.end_sessions(model, End::Abnormal);
+    }
+
+    pub fn end_sessions(&mut self, model: &mut Model, end: End) {
+        self.sessions.iter().flatten().for_each(|session| model.end(*session, end));
+    }
+
+    /// The client sends no more, but reads on.
+    pub fn fin(&mut self, scene: &mut Scene<'_>) {
+        self.fin_sent = true;
+        scene.net.client_fin(self.pipe);
+        if self.socket || self.upgrading {
+            self.abandon(scene.model);
+        }
+    }
+
+    /// The client is gone: by a reset, a close, or without any word (`None`).
+    pub fn vanish(&mut self, reset: Option<bool>, scene: &mut Scene<'_>) {
+        if let Some(reset) = reset {
+            scene.net.client_close(self.pipe, reset);
+        }
+        self.abandon(scene.model);
+        self.finish_requests(Outcome::Lost, scene.model);
+        self.over = true;
+    }
+
+    pub fn finish_requests(&mut self, outcome: Outcome, model: &mut Model) {
+        for expected in self.expected.drain(..) {
+            if let Ask::Publish(n) = expected.ask {
+                let outcome = if expected.end > self.written { Outcome::Refused } else { outcome };
+                model.settle(n, outcome);
+            }
+        }
+    }
+
+    pub fn wants_to_write(&self, net: &Net) -> bool {
+        !self.over
+            && !self.mute
+            && !self.fin_sent
+            && !self.out.is_empty()
+            && net.writable_bytes(self.pipe) > 0
+    }
+
+    pub fn wants_to_read(&self, net: &Net) -> bool {
+        !self.over && self.lazy.is_none() && (net.readable_bytes(self.pipe) > 0 || net.at_end(self.pipe))
+    }
+
+    pub fn write(&mut self, max: usize, scene: &mut Scene<'_>) {
+        if self.fin_sent || self.over {
+            return;
+        }
+        let n = scene.net.client_write(self.pipe, &self.out[..self.out.len().min(max)]);
+        self.out.drain(..n);
+        self.written += n as u64;
+        while let Some((at, mark)) = self.marks.front()
+            && *at <= self.written
+        {
+            match mark {
+                Mark::Sent(n) => scene.model.events[*n].sent = Some(scene.step),
+                Mark::Left(channel) => self.left_at[*channel].push_back(scene.step),
+            }
+            self.marks.pop_front();
+        }
+    }
+
+    pub fn read(&mut self, max: usize, scene: &mut Scene<'_>) {
+        if self.over {
+            return;
+        }
+        scene.net.client_read(self.pipe, max, &mut self.inbox);
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let mut at = 0;
+        while let Some(n) = self.take_in(&inbox[at..], scene) {
+            at += n;
+        }
+        inbox.drain(..at);
+        self.inbox = inbox;
+        if scene.net.at_end(self.pipe) && !self.over {
+            self.ended(scene);
+        }
+    }
+
+    /// At rest nothing may be owed to a client that reads.
+    pub fn assert_served(&self, model: &Model) {
+        if self.over || self.refused {
+            return;
+        }
+        assert!(self.out.is_empty(), "client {}: {} bytes are not read", self.id, self.out.len());
+        assert!(self.expected.is_empty(), "client {}: {:?} is not answered", self.id, self.expected[0].ask);
+        if !self.socket || self.close_sent {
+            return;
+        }
+        assert!(self.replies.is_empty(), "client {}: no reply {:?}", self.id, self.replies[0]);
+        for (channel, wanted) in self.wants.iter().enumerate() {
+            let open = self.sessions[channel].is_some();
+            let name = &model.channels[channel].name;
+            assert!(
+                open == *wanted || self.turned_down,
+                "client {}: {name}: asked for {wanted}, subscribed {open}",
+                self.id
+            );
+        }
+    }
+}

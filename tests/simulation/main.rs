@@ -1,0 +1,158 @@
+//! The whole of the hub from one seed: several real shards on fake sockets, under virtual time, among clients that
+//! connect, publish, subscribe, read slowly and vanish. Order, exactly-once, counts and bounds are checked as it goes
+//! (`model`, `world`) and at the end (`verdict`); what is drawn from the seed is in `plan` and `play`.
+//!
+//! ```text
+//! cargo test --release --test simulation                             2,000 seeds
+//! cargo test --release --test simulation -- --seeds 100000 --from 7  so many others
+//! cargo test --release --test simulation -- --seed 42 --trace        one again, step by step
+//! cargo test --release --test simulation -- --survey                 every way in which seeds fail, once
+//! ```
+
+mod client;
+mod dice;
+mod ears;
+mod frames;
+mod model;
+mod net;
+mod plan;
+mod play;
+mod verdict;
+mod world;
+
+use play::Sum;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use world::World;
+
+/// What a stop says to sockets.
+pub const STOP_REASON: &str = "bye";
+
+const SEEDS: u64 = 2000;
+const THREADS: u64 = 2;
+/// Actions shown of a run that failed.
+const TAIL: usize = 50;
+
+thread_local! {
+    static WORDS: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+struct Asked {
+    one: Option<u64>,
+    from: u64,
+    seeds: u64,
+    trace: bool,
+    survey: bool,
+}
+
+fn asked() -> Asked {
+    let mut asked = Asked { one: None, from: 1, seeds: SEEDS, trace: false, survey: false };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut number = || words.next().and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{word} N"));
+        match word.as_str() {
+            "--seed" => asked.one = Some(number()),
+            "--seeds" => asked.seeds = number(),
+            "--from" => asked.from = number(),
+            "--trace" => asked.trace = true,
+            "--survey" => asked.survey = true,
+            _ => {} // what the test runner gives to every test
+        }
+    }
+    asked
+}
+
+fn play(seed: u64, trace: Option<Box<dyn FnMut(String)>>) -> Result<Sum, String> {
+    catch_unwind(AssertUnwindSafe(|| play::run(World::new(seed, trace))))
+        .map_err(|_| WORDS.with(|words| words.borrow().clone()))
+}
+
+/// Plays a seed again and shows how it went wrong.
+fn explain(seed: u64, words: &str) {
+    let tail = Rc::new(RefCell::new(VecDeque::new()));
+    let kept = Rc::clone(&tail);
+    let keep = move |line| {
+        let mut tail = kept.borrow_mut();
+        tail.push_back(line);
+        if tail.len() > TAIL {
+            tail.pop_front();
+        }
+    };
+    let again = play(seed, Some(Box::new(keep)));
+    tail.borrow().iter().for_each(|line| println!("  {line}"));
+    println!("simulation: seed {seed} failed: {words}");
+    if again.as_ref().err().map(String::as_str) != Some(words) {
+        println!("simulation: played again it went another way: {:?}", again.err());
+    }
+    println!("simulation: cargo test --release --test simulation -- --seed {seed}");
+}
+
+fn main() -> ExitCode {
+    let asked = asked();
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
+        let words = info.payload_as_str().unwrap_or("a panic without words");
+        WORDS.with(|kept| *kept.borrow_mut() = format!("{words}{place}"));
+    }));
+    if let Some(seed) = asked.one {
+        let trace: Option<Box<dyn FnMut(String)>> =
+            if asked.trace { Some(Box::new(|line| println!("{line}"))) } else { None };
+        return match play(seed, trace) {
+            Ok(sum) => {
+                println!("simulation: seed {seed}, {} events delivered, {} cuts", sum.events, sum.cuts);
+                ExitCode::SUCCESS
+            }
+            Err(words) => {
+                explain(seed, &words);
+                ExitCode::FAILURE
+            }
+        };
+    }
+    play_many(asked.from, asked.seeds, asked.survey)
+}
+
+fn play_many(from: u64, seeds: u64, survey: bool) -> ExitCode {
+    let next = AtomicU64::new(from);
+    let sums = [const { AtomicU64::new(0) }; 3];
+    let failed = AtomicBool::new(false);
+    let ways = Mutex::new(BTreeMap::<String, (u64, u64)>::new());
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while !failed.load(Relaxed) {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= from + seeds {
+                        return;
+                    }
+                    match play(seed, None) {
+                        Ok(sum) => {
+                            for (total, part) in sums.iter().zip([sum.events, sum.cuts, sum.drains]) {
+                                total.fetch_add(part, Relaxed);
+                            }
+                        }
+                        Err(words) if survey => {
+                            // The same but for its numbers is the same way to fail.
+                            let way = words.replace(|c: char| c.is_ascii_digit(), "");
+                            ways.lock().expect("nobody panics here").entry(way).or_insert((seed, 0)).1 += 1;
+                        }
+                        Err(words) if !failed.swap(true, Relaxed) => explain(seed, &words),
+                        Err(_) => {}
+                    }
+                }
+            });
+        }
+    });
+    let ways = ways.into_inner().expect("nobody panicked");
+    ways.iter().for_each(|(way, (seed, count))| println!("{count} seeds, such as {seed}: {way}"));
+    if failed.into_inner() || !ways.is_empty() {
+        return ExitCode::FAILURE;
+    }
+    let [events, cuts, drains] = sums.map(AtomicU64::into_inner);
+    println!("simulation: {seeds} seeds, {events} events delivered, {cuts} cuts, {drains} drains");
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,284 @@
+//! The machine: shards, the fake network between them and the clients, virtual time, and the scheduler that draws
+//! from the seed what happens next. A shard turns only when something gives it a reason, as in the real loop, so a
+//! forgotten wake shows as a client that waits for ever.
+
+use crate::client::{Client, Scene};
+use crate::dice::Dice;
+use crate::model::Model;
+use crate::net::{Fd, Net};
+use crate::plan::Plan;
+use courier::hub::{Batch, Bounds};
+use courier::mailbox::census::Census;
+use courier::mailbox::doorbell::Doorbell;
+use courier::mailbox::drain::{Drain, Stage};
+use courier::mailbox::lanes::mesh;
+use courier::mailbox::load::Loads;
+use courier::mailbox::notice::Notice;
+use courier::mailbox::pulse::Pulse;
+use courier::mailbox::tally::Tally;
+use courier::runtime::shard::{Rest, Shard, Shared};
+use courier::stdx::clock::Now;
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// Rounds after which a world that should come to rest is taken for one that never does.
+const ROUNDS_MAX: usize = 20_000;
+/// 2026-11-21, for timestamps.
+const UNIX_MS: u64 = 1_795_271_775_123;
+/// Clients come from so many addresses.
+const ADDRESSES: usize = 3;
+
+/// Of an event without its padding, and its header.
+const FRAME_BYTES_MAX: usize = 60;
+
+pub struct Core {
+    /// None once it is done.
+    pub shard: Option<Shard<Net>>,
+    rest: Rest,
+    stage: Stage,
+    arriving: VecDeque<(Fd, IpAddr)>,
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub dice: Dice,
+    pub net: Net,
+    pub cores: Vec<Core>,
+    pub shared: Arc<Shared>,
+    pub clients: Vec<Client>,
+    pub model: Model,
+    pub now_us: u64,
+    pub step: u64,
+    trace: Option<Box<dyn FnMut(String)>>,
+}
+
+impl World {
+    pub fn new(seed: u64, trace: Option<Box<dyn FnMut(String)>>) -> World {
+        let mut dice = Dice::new(seed);
+        let mut plan = Plan::draw(&mut dice);
+        let shards = plan.shards;
+        let doorbells: Vec<Arc<Doorbell>> =
+            (0..shards).map(|_| Doorbell::new().expect("an eventfd")).collect();
+        let ports = mesh::<Batch>(shards, plan.lane_batches, &doorbells);
+        let shared = Arc::new(Shared {
+            census: Census::new(plan.sockets_max, plan.sockets_per_address_max),
+            tally: Tally::new(shards),
+            drain: Drain::new(shards),
+            loads: Loads::new(shards),
+            reload: Notice::default(),
+            doorbells,
+        });
+        let cores = ports.into_iter().enumerate().map(|(number, port)| {
+            let mut draws = dice.fork();
+            let draw = Box::new(move || draws.roll() as u32);
+            let shard = Shard::new(plan.options(number), Arc::clone(&shared), port, Pulse::new(), draw);
+            let rest = Rest { deadline_us: None, again: true, done: false };
+            Core { shard: Some(shard), rest, stage: Stage::Serving, arriving: VecDeque::new() }
+        });
+        let cores = cores.collect();
+        let net = Net::new(shards, plan.pipe_max, plan.short_sends, dice.fork());
+        let model = Model::new(std::mem::take(&mut plan.channels));
+        World { plan, dice, net, cores, shared, clients: Vec::new(), model, now_us: 1, step: 0, trace }
+    }
+
+    pub fn note(&mut self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace(format!("step {} at {} us: {}", self.step, self.now_us, text()));
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { steady_us: self.now_us, unix_ms: UNIX_MS + self.now_us / 1000 }
+    }
+
+    pub fn scene(&mut self) -> (Scene<'_>, &mut Vec<Client>) {
+        let scene = Scene {
+            net: &mut self.net,
+            model: &mut self.model,
+            dice: &mut self.dice,
+            step: self.step,
+            now_us: self.now_us,
+            keep_alive_us: self.plan.keep_alive_us,
+        };
+        (scene, &mut self.clients)
+    }
+
+    /// Lets one client act.
+    pub fn with<T>(&mut self, client: usize, act: impl FnOnce(&mut Client, &mut Scene<'_>) -> T) -> T {
+        let (mut scene, clients) = self.scene();
+        act(&mut clients[client], &mut scene)
+    }
+
+    pub fn connect(&mut self) -> usize {
+        let shard = self.dice.below(self.plan.shards);
+        let address = Ipv4Addr::new(192, 0, 2, self.dice.below(ADDRESSES) as u8);
+        let (pipe, fd) = self.net.connect(shard);
+        let id = self.clients.len();
+        let mut client = Client::new(id, pipe, self.model.channels.len(), self.now_us);
+        client.may_be_turned_away = self.plan.connections_max < 1000;
+        self.clients.push(client);
+        if self.cores[shard].shard.is_some() {
+            self.cores[shard].arriving.push_back((fd, address.into()));
+        }
+        self.note(|| format!("client {id} connects to shard {shard}"));
+        id
+    }
+
+    /// Whether something gives the shard a reason to turn.
+    pub fn may_turn(&self, number: usize) -> bool {
+        let core = &self.cores[number];
+        let Some(shard) = &core.shard else { return false };
+        core.rest.again
+            || !core.arriving.is_empty()
+            || !self.net.edges[number].is_empty()
+            || shard.mail_waiting()
+            || core.rest.deadline_us.is_some_and(|deadline| deadline <= self.now_us)
+            || core.stage != self.shared.drain.stage()
+    }
+
+    /// One turn. What comes first, and how much of the mail is taken, is drawn unless `all`.
+    pub fn turn(&mut self, number: usize, all: bool) {
+        let now = self.now();
+        let mut taken = (0, 0, 0);
+        let core = &mut self.cores[number];
+        let Some(mut shard) = core.shard.take() else { return };
+        core.stage = self.shared.drain.stage();
+        let mut arriving = std::mem::take(&mut core.arriving);
+        let mut mail: Vec<usize> = (0..self.plan.shards).collect();
+        mail.retain(|_| all || self.dice.chance(self.plan.lanes_looked_into));
+        let partly = !all && self.dice.chance(30);
+        loop {
+            let edges = self.net.edges[number].len();
+            let choices = edges + arriving.len() + mail.len();
+            if choices == 0 || (partly && self.dice.chance(25)) {
+                break;
+            }
+            let choice = self.dice.below(choices);
+            if choice < edges {
+                let pipe = self.net.edges[number].swap_remove(choice);
+                let (token, what) = self.net.take_edge(pipe);
+                shard.ready(&mut self.net, token, what, now);
+                taken.0 += 1;
+            } else if choice < edges + arriving.len() {
+                let (fd, peer) = arriving.pop_front().expect("counted");
+                let pipe = Net::pipe_of(&fd);
+                if let Some(token) = shard.accepted(fd, peer, now) {
+                    self.net.watch(pipe, token);
+                }
+                taken.1 += 1;
+            } else {
+                let from = mail.swap_remove(choice - edges - arriving.len());
+                let batches = if all || self.dice.chance(70) { usize::MAX } else { self.dice.below(3) };
+                let found = (0..batches).take_while(|_| shard.mail_from(&mut self.net, from, now)).count();
+                taken.2 += found;
+            }
+            // At once, so that a token which is gone finds nothing and a freed slot may be used anew in this turn.
+            self.net.reap();
+        }
+        let mut rest = shard.end_turn(&mut self.net, now);
+        if self.plan.generous && taken != (0, 0, 0) {
+            rest.again = true;
+        }
+        let core = &mut self.cores[number];
+        (core.rest, core.arriving) = (rest, arriving);
+        if rest.done {
+            drop(shard);
+            core.arriving.clear();
+        } else {
+            core.shard = Some(shard);
+        }
+        self.net.reap();
+        self.note(|| {
+            format!("shard {number} turns: {} ready, {} new, {} batches; {rest:?}", taken.0, taken.1, taken.2)
+        });
+        self.check(number);
+    }
+
+    /// What must be true of a shard after each of its turns.
+    fn check(&self, number: usize) {
+        let Some(shard) = &self.cores[number].shard else { return };
+        let hub = shard.hub();
+        for outbox in hub.outboxes() {
+            let (events, bytes) = (outbox.events(), outbox.event_bytes());
+            // A full queue may be joined once by what a channel's turn, which has the same bounds, still holds.
+            let Bounds { events_max, bytes_max, .. } = self.plan.outbox;
+            // A single event beyond the bound of bytes passes an empty queue.
+            let bytes_max = bytes_max.max(self.plan.payload_max as usize + FRAME_BYTES_MAX);
+            assert!(events <= 2 * events_max, "an outbox holds {events} events, at most {events_max} wanted");
+            assert!(
+                bytes <= 2 * bytes_max,
+                "an outbox holds {bytes} bytes in {events} events, at most {bytes_max} wanted"
+            );
+        }
+        let kept = shard.kept_bytes();
+        assert!(kept <= self.plan.kept_bytes_max, "{kept} bytes are kept");
+        assert!(shard.connections() <= self.plan.connections_max as usize);
+        for to in 0..self.plan.shards {
+            let (events, bytes) = self.shared.loads.of(number, to);
+            assert!(events <= self.plan.lane.events_max, "{events} events in a lane");
+            assert!(events <= 1 || bytes <= self.plan.lane.bytes_max, "{bytes} bytes in a lane");
+        }
+        if self.plan.sockets_max > 0 {
+            assert!(self.shared.census.total() <= self.plan.sockets_max);
+        }
+    }
+
+    /// Lets everybody who can act do so until nobody can.
+    pub fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let turning: Vec<usize> = (0..self.plan.shards).filter(|number| self.may_turn(*number)).collect();
+            for number in &turning {
+                self.turn(*number, true);
+            }
+            let acting: Vec<usize> = (0..self.clients.len())
+                .filter(|id| {
+                    let client = &self.clients[*id];
+                    client.wants_to_read(&self.net) || client.wants_to_write(&self.net)
+                })
+                .collect();
+            for id in &acting {
+                self.with(*id, |client, scene| {
+                    client.write(usize::MAX, scene);
+                    if client.lazy.is_none() {
+                        client.read(usize::MAX, scene);
+                    }
+                });
+            }
+            if turning.is_empty() && acting.is_empty() {
+                return;
+            }
+            self.step += 1;
+        }
+        panic!("the world does not come to rest");
+    }
+
+    /// Lets time pass, with everybody at rest between one deadline and the next.
+    pub fn pass(&mut self, us: u64) {
+        let target_us = self.now_us + us;
+        self.note(|| format!("{us} us pass"));
+        loop {
+            self.settle();
+            let deadlines = self.cores.iter().filter(|core| core.shard.is_some());
+            let next_us = deadlines.filter_map(|core| core.rest.deadline_us).min().unwrap_or(u64::MAX);
+            if next_us >= target_us || self.is_done() {
+                break;
+            }
+            assert!(next_us > self.now_us, "a deadline that is past and does nothing");
+            self.now_us = next_us;
+        }
+        self.now_us = target_us;
+        self.settle();
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.cores.iter().all(|core| core.shard.is_none())
+    }
+
+    pub fn begin_stop(&mut self) {
+        self.note(|| "a stop begins".to_owned());
+        self.model.stopping = true;
+        self.clients.iter_mut().for_each(|client| client.see_stop(&self.net));
+        assert!(self.shared.drain.begin());
+    }
+}
