@@ -1,0 +1,127 @@
+//! `load`: opens WebSocket subscribers, publishes over HTTP, and tells what arrived, how late, and what it cost the
+//! server. One thread, one epoll set; `perf/run` starts it once per workload and server. Prints one JSON object.
+
+mod drive;
+mod event;
+mod ledger;
+mod options;
+mod process;
+mod publisher;
+mod subscriber;
+
+use std::io::{BufRead, Result, Write};
+use std::num::NonZeroU64;
+
+use clap::Parser;
+use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
+use serde_json::{Value, json};
+
+use drive::Drive;
+use options::Options;
+use process::{cpu_ns, now_ns, own_cpu_ns, resident_bytes, usage};
+
+/// Connections opened before the measured ones, so that first-use memory of the server is not counted per connection.
+const WARM_CONNECTIONS: usize = 256;
+
+fn main() -> std::process::ExitCode {
+    let options = Options::parse();
+    if let Err(error) = options.check().map_err(std::io::Error::other).and_then(|()| run(&options)) {
+        eprintln!("load: {error}");
+        return std::process::ExitCode::FAILURE;
+    }
+    std::process::ExitCode::SUCCESS
+}
+
+fn run(options: &Options) -> Result<()> {
+    // The kernel may otherwise wake this thread 50 us late, which would count as the server's latency.
+    set_current_timer_slack(NonZeroU64::new(1))?;
+    if let Some(core) = options.core {
+        let mut cores = CpuSet::new();
+        cores.set(core);
+        sched_setaffinity(None, &cores)?;
+    }
+    let mut drive = Drive::new(options)?;
+    let report = if options.idle { idle(options, &mut drive) } else { publish(options, &mut drive) }?;
+    println!("{report}");
+    // The sockets stay open until the counters are detached.
+    wait_at_gate(options, "done")
+}
+
+/// Workload F: what a connection costs while nothing is sent on it.
+fn idle(options: &Options, drive: &mut Drive) -> Result<Value> {
+    let warm = WARM_CONNECTIONS.min(options.subscribers / 2);
+    drive.connect(warm)?;
+    settle(drive, options.warmup)?;
+    wait_at_gate(options, "ready")?;
+    let (cpu, resident) = (cpu_ns(&options.pid), resident_bytes(&options.pid));
+    drive.connect(options.subscribers)?;
+    let opened = (options.subscribers - warm) as f64;
+    let connect_cpu = cpu_ns(&options.pid) - cpu;
+    settle(drive, options.warmup)?;
+    let resident_each = resident_bytes(&options.pid).saturating_sub(resident) as f64 / opened;
+    let (start, quiet_cpu) = (now_ns(), cpu_ns(&options.pid));
+    settle(drive, options.seconds)?;
+    let quiet_share = (cpu_ns(&options.pid) - quiet_cpu) as f64 / (now_ns() - start) as f64;
+    Ok(json!({
+        "connections": options.subscribers,
+        "cpu_us_per_connect": connect_cpu as f64 / 1e3 / opened,
+        "resident_bytes_each": resident_each,
+        "resident_bytes": resident_bytes(&options.pid),
+        "idle_cpu_share": quiet_share,
+        "closed": drive.closed,
+    }))
+}
+
+/// Serves the sockets for `seconds` without publishing.
+fn settle(drive: &mut Drive, seconds: f64) -> Result<()> {
+    let end = now_ns() + (seconds * 1e9) as u64;
+    while now_ns() < end {
+        drive.turn(end)?;
+    }
+    Ok(())
+}
+
+/// Every other workload: a warm-up, then a measured part that begins and ends with nothing under way.
+fn publish(options: &Options, drive: &mut Drive) -> Result<Value> {
+    drive.connect(options.subscribers)?;
+    drive.connect_publishers()?;
+    drive.run(options.warmup)?;
+    wait_at_gate(options, "ready")?;
+    drive.latency.reset();
+    let (published, delivered) = (drive.published, drive.ledger.delivered);
+    let (start, before, own) = (now_ns(), usage(&options.pid), own_cpu_ns());
+    drive.run(options.seconds)?;
+    let wall = (now_ns() - start) as f64;
+    let after = usage(&options.pid);
+    let cpu = (after.cpu_ns - before.cpu_ns) as f64;
+    let waited = (after.waited_ns - before.waited_ns) as f64;
+    let own = (own_cpu_ns() - own) as f64;
+    let published = drive.published - published;
+    let delivered = drive.ledger.delivered - delivered;
+    let micros = |quantile| drive.latency.value_at_quantile(quantile) as f64 / 1e3;
+    let ledger = &drive.ledger;
+    Ok(json!({
+        "published": published,
+        "delivered": delivered,
+        "publishes_per_s": published as f64 / wall * 1e9,
+        "deliveries_per_s": delivered as f64 / wall * 1e9,
+        "cpu_ns_per_delivery": cpu / delivered as f64,
+        "cpu_us_per_publish": cpu / 1e3 / published as f64,
+        "p50_us": micros(0.5), "p99_us": micros(0.99), "p999_us": micros(0.999), "max_us": micros(1.0),
+        "server_share": cpu / wall, "server_waited": waited / wall, "load_share": own / wall,
+        "resident_bytes": resident_bytes(&options.pid),
+        "lost": ledger.outstanding(), "doubled": ledger.doubled, "out_of_order": ledger.out_of_order,
+        "misrouted": ledger.misrouted, "disagreeing": ledger.disagreeing(),
+        "refused": drive.refused, "closed": drive.closed, "other": drive.other, "overdue": drive.overdue,
+    }))
+}
+
+/// Lets a script attach its counters exactly around the measured part.
+fn wait_at_gate(options: &Options, word: &str) -> Result<()> {
+    if options.gate {
+        println!("{word}");
+        std::io::stdout().flush()?;
+        std::io::stdin().lock().read_line(&mut String::new())?;
+    }
+    Ok(())
+}
