@@ -1,9 +1,8 @@
 //! What a text in the settings may be: names, patterns, addresses, origins. Each check answers what it must be;
 //! the rules in `settings.rs` name them.
+use crate::event::{CHANNEL_BYTES_MAX, Channel};
 use std::net::IpAddr;
 
-/// Longest channel name or pattern in bytes (contract 1).
-const CHANNEL_BYTES_MAX: usize = 100;
 /// Longest free word in bytes; it is shown in /health and in metrics.
 const WORD_BYTES_MAX: usize = 64;
 /// Longest reason of a close frame in bytes: 125 of a control frame less 2 of the code (RFC 6455 section 5.5).
@@ -35,11 +34,7 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
 
 /// A channel name (contract 1).
 pub(super) fn channel_name(text: &str) -> Checked {
-    let known = text.bytes().all(is_channel_byte);
-    must(
-        known && (1..=CHANNEL_BYTES_MAX).contains(&text.len()),
-        "1 to 100 letters, digits, dots, hyphens, colons or underscores",
-    )
+    must(Channel::check(text).is_ok(), "1 to 100 letters, digits, dots, hyphens, colons or underscores")
 }
 
 /// A channel pattern (contract 1).

@@ -1,6 +1,6 @@
-//! Words that one thread sets and all shards read each turn: draining, the level of logging. What was written before
+//! A word that one thread sets and others read: the form of the log lines. What was written before
 //! `set` is visible after a `get` that sees it. Nobody is woken: who needs that rings the doorbells.
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Yes or no, starting with no.
 #[derive(Debug, Default)]
@@ -21,29 +21,6 @@ impl Flag {
     /// A plain load on x86-64.
     #[must_use]
     pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// A small number, starting with 0; its setter says what it means.
-#[derive(Debug, Default)]
-pub struct Level(AtomicU8);
-
-impl Level {
-    /// Level 0.
-    #[must_use]
-    pub const fn new() -> Level {
-        Level(AtomicU8::new(0))
-    }
-
-    /// Moves it.
-    pub fn set(&self, level: u8) {
-        self.0.store(level, Ordering::Release);
-    }
-
-    /// A plain load on x86-64.
-    #[must_use]
-    pub fn get(&self) -> u8 {
         self.0.load(Ordering::Acquire)
     }
 }

@@ -1,6 +1,5 @@
-//! Spare parts that know nothing of events: the clock, generation-checked slots, a timer wheel, byte sizes.
+//! Spare parts that know nothing of events: the clock, generation-checked slots, a timer wheel.
 //! Every shard owns its own; nothing here is shared between threads, waits, or calls the rest of Courier.
 pub mod clock;
-pub mod sizes;
 pub mod slab;
 pub mod wheel;
