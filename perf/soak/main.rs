@@ -5,7 +5,7 @@
 //!
 //! `perf/soak/run` builds and runs the whole proof (12 minutes); `perf/soak/run short` takes a minute. By hand:
 //! `cargo run --release --example soak -- --seconds 60 --burner`. Wrong parks of glommio are provoked by
-//! `--features hostile-preempt`, and `--no-watchdog` shows what they do when nobody ends them. `--idle` measures what
+//! `--hostile`, and `--no-watchdog` shows what they do when nobody ends them. `--idle` measures what
 //! two shards cost that have nothing to do.
 //!
 //! | line of the report | from | to |
@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use clap::Parser;
 use courier::mailbox::doorbell::Doorbell;
@@ -40,13 +41,16 @@ use rustix::thread::Pid;
 
 use crate::bystanders::Bystanders;
 use crate::report::{Records, Report};
-use crate::shard::{Soaked, Switches};
+use crate::shard::{Beside, Soaked, Switches};
 
 /// Two, however many cores there are: the promise is about two shards and their mail.
 const SHARDS: usize = 2;
 
 /// Batches in a lane between two shards; a full lane loses batches, which the soak does not mind.
 const BATCHES_PER_LANE: usize = 1024;
+
+/// Ends a task queue's time so often that wrong parks come within seconds.
+const HOSTILE_PREEMPT: Duration = Duration::from_micros(100);
 
 /// Client threads, and connections of each.
 const CLIENTS: usize = 3;
@@ -61,7 +65,13 @@ struct Arguments {
     /// One thread per core that only computes.
     #[arg(long)]
     burner: bool,
-    /// Leave wrong parks alone, and run no glommio timers or files beside the sockets.
+    /// No glommio timers or files beside the sockets, so that the shards sleep in their own sets.
+    #[arg(long)]
+    bare: bool,
+    /// Give glommio the preempt timer that provokes its wrong parks.
+    #[arg(long)]
+    hostile: bool,
+    /// Leave wrong parks alone, and run no glommio timers or files beside the sockets; but sleep in glommio.
     #[arg(long)]
     no_watchdog: bool,
     /// No clients, timers or files: measure what idle shards cost.
@@ -109,8 +119,11 @@ fn soak(arguments: &Arguments) -> Result<Report, ShardError> {
         let (switches, hand_in) = (Arc::clone(&switches), hand_in.clone());
         let thread = Arc::clone(&threads[shard]);
         // Timers and files would end a hang sooner or later, which is not what --no-watchdog is to show.
-        let beside = !arguments.idle && !arguments.no_watchdog;
-        let files = beside.then(|| files.clone());
+        let beside = match arguments {
+            Arguments { idle: true, .. } | Arguments { bare: true, .. } => Beside::Nothing,
+            Arguments { no_watchdog: true, .. } => Beside::Sleeper,
+            _ => Beside::Tasks(files.clone()),
+        };
         Plan {
             core: placement.cores[shard],
             listeners: vec![listener],
@@ -118,11 +131,15 @@ fn soak(arguments: &Arguments) -> Result<Report, ShardError> {
             pulse: Arc::clone(&pulses[shard]),
             make: Box::new(move |seat| {
                 thread.get_or_init(rustix::thread::gettid);
-                Soaked::new(seat, port, switches, files, hand_in)
+                Soaked::new(seat, port, switches, &beside, hand_in)
             }),
         }
     });
-    let shards = executor::start(clock, plans.collect(), Options { watchdog: !arguments.no_watchdog })?;
+    let mut options = Options { watchdog: !arguments.no_watchdog, ..Options::default() };
+    if arguments.hostile {
+        options.preempt_timer = HOSTILE_PREEMPT;
+    }
+    let shards = executor::start(clock, plans.collect(), options)?;
     let usage = report::cpu_us();
     let clients = if arguments.idle { 1 } else { CLIENTS };
     let clients = client::start(clock, address, clients, CONNECTIONS, arguments.idle, &switches);

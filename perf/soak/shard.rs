@@ -14,6 +14,7 @@ use std::time::Duration;
 use courier::mailbox::lanes::Port;
 use courier::runtime::core::{Core, Next, Ready};
 use courier::runtime::executor::Seat;
+use courier::runtime::guests::Guest;
 use courier::runtime::readiness::Readiness;
 use courier::stdx::clock::Now;
 use glommio::io::BufferedFile;
@@ -30,6 +31,9 @@ pub const PUBLISH: u8 = b'P';
 const TIMERS: u64 = 3;
 const BUSY_TIMER_US: u64 = 7_000;
 const IDLE_TIMER_US: u64 = 150_000;
+
+/// When the guest that never runs is expected: in 31 years.
+const NEVER_US: u64 = 1_000_000_000_000_000;
 
 /// Between two files.
 const FILE_PAUSE_US: u64 = 20_000;
@@ -82,6 +86,17 @@ pub struct Soaked {
     records: Rc<RefCell<Records>>,
     tasks_left: Rc<Cell<usize>>,
     hand_in: Sender<Records>,
+    _sleeper: Option<Guest>,
+}
+
+/// What waits in glommio beside the sockets.
+pub enum Beside {
+    /// Nothing: the shard sleeps in its own set.
+    Nothing,
+    /// A guest that never runs: the shard sleeps in glommio, and nothing of the guest's ever wakes it.
+    Sleeper,
+    /// Timers, and files in this folder.
+    Tasks(PathBuf),
 }
 
 struct Connection {
@@ -95,19 +110,23 @@ impl Soaked {
         seat: Seat,
         port: Port<Batch>,
         switches: Arc<Switches>,
-        files: Option<PathBuf>,
+        beside: &Beside,
         hand_in: Sender<Records>,
     ) -> Soaked {
         let records = Rc::new(RefCell::new(Records::new(Some(seat.shard))));
         let tasks_left = Rc::new(Cell::new(0));
-        if let Some(folder) = files {
-            let beside = Beside {
+        let mut sleeper = None;
+        if let Beside::Sleeper = beside {
+            sleeper = Some(seat.guests.expect(NEVER_US));
+        }
+        if let Beside::Tasks(folder) = beside {
+            let tasks = Tasks {
                 seat: seat.clone(),
                 switches: Arc::clone(&switches),
                 records: Rc::clone(&records),
                 left: Rc::clone(&tasks_left),
             };
-            beside.start(&folder);
+            tasks.start(folder);
         }
         Soaked {
             seat,
@@ -121,6 +140,7 @@ impl Soaked {
             records,
             tasks_left,
             hand_in,
+            _sleeper: sleeper,
         }
     }
 
@@ -147,7 +167,7 @@ impl Soaked {
 }
 
 impl Core for Soaked {
-    fn accepted(&mut self, set: &Readiness, socket: OwnedFd, _peer: SocketAddr, _now: Now) {
+    fn accepted(&mut self, set: &Readiness, socket: OwnedFd, _peer: SocketAddr, _: usize, _now: Now) {
         set.add(&socket, self.connections.len() as u64).expect("the set takes it");
         let socket = TcpStream::from(socket);
         self.connections.push(Connection { socket, half: Vec::new(), out: Vec::new() });
@@ -235,23 +255,23 @@ impl Drop for Soaked {
 
 /// The glommio tasks beside the core.
 #[derive(Clone)]
-struct Beside {
+struct Tasks {
     seat: Seat,
     switches: Arc<Switches>,
     records: Rc<RefCell<Records>>,
     left: Rc<Cell<usize>>,
 }
 
-impl Beside {
+impl Tasks {
     fn start(&self, folder: &Path) {
         for number in 0..TIMERS {
-            let beside = self.clone();
+            let tasks = self.clone();
             self.left.set(self.left.get() + 1);
-            glommio::spawn_local(async move { beside.timers(number).await }).detach();
+            glommio::spawn_local(async move { tasks.timers(number).await }).detach();
         }
-        let (beside, folder) = (self.clone(), folder.to_owned());
+        let (tasks, folder) = (self.clone(), folder.to_owned());
         self.left.set(self.left.get() + 1);
-        glommio::spawn_local(async move { beside.files(&folder).await }).detach();
+        glommio::spawn_local(async move { tasks.files(&folder).await }).detach();
     }
 
     fn now_us(&self) -> u64 {

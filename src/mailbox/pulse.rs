@@ -10,10 +10,12 @@ pub enum Phase {
     Turning = 0,
     /// Gave glommio a pass; must be back within milliseconds.
     Visiting = 1,
-    /// Sleeps until its epoll set is readable; may stay for ever.
+    /// Sleeps in glommio until its epoll set is readable; may stay for ever.
     Parked = 2,
     /// Has ended.
     Gone = 3,
+    /// Sleeps in its epoll set, where the kernel wakes it and glommio has no part; may stay for ever.
+    Waiting = 4,
 }
 
 /// One per shard. On cache lines of its own (128 bytes: lines are fetched in pairs): it changes each turn.
@@ -56,6 +58,7 @@ impl Pulse {
             0 => Phase::Turning,
             1 => Phase::Visiting,
             2 => Phase::Parked,
+            4 => Phase::Waiting,
             _ => Phase::Gone,
         }
     }
@@ -80,12 +83,12 @@ mod tests {
     fn the_watchdog_sees_what_the_shard_wrote() {
         let pulse = Pulse::new();
         assert_eq!((pulse.turns(), pulse.phase(), pulse.kicks()), (0, Phase::Turning, 0));
-        for phase in [Phase::Visiting, Phase::Parked, Phase::Gone, Phase::Turning] {
+        for phase in [Phase::Visiting, Phase::Parked, Phase::Waiting, Phase::Gone, Phase::Turning] {
             pulse.turn();
             pulse.set(phase);
             assert_eq!(pulse.phase(), phase);
         }
         pulse.kicked();
-        assert_eq!((pulse.turns(), pulse.kicks()), (4, 1));
+        assert_eq!((pulse.turns(), pulse.kicks()), (5, 1));
     }
 }

@@ -1,6 +1,8 @@
-//! glommio tasks beside the main task of a shard: file writes, glommio timers. A wrong park of glommio can leave them
+//! glommio tasks beside the main task of a shard: file writes, glommio timers. While there is one the shard sleeps in
+//! glommio's ring and visits it; with none it sleeps in its own epoll set. A wrong park of glommio can leave guests
 //! runnable while the shard rightly waits for its sockets, and nobody outside could tell. So each says when it expects to
-//! run, and the turn then wakes the shard shortly after, which lets every runnable task run. With no guest nothing ticks.
+//! run, and the turn then wakes the shard shortly after, which lets every runnable task run. With no guest nothing ticks. Who spawns a task takes its
+//! first guest before that, or the shard may go to sleep before the task has run at all.
 //! A panic in such a task ends its shard: glommio has nobody else to give it to.
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -36,6 +38,11 @@ impl Guests {
         let key = expected.last_key;
         expected.due.push((key, due_us));
         Guest { guests: self.clone(), key }
+    }
+
+    /// Whether no task waits for glommio.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().due.is_empty()
     }
 
     /// When the shard must turn so that no guest is left waiting, in microseconds of [`Now::steady_us`].

@@ -1,7 +1,7 @@
 //! The edge: turns shards, and nothing else. Each shard is one thread with a glommio executor; its main task owns an
-//! epoll set (`readiness`) and runs the loop of `turn`, which hands what is ready to a [`core::Core`]. The executor
-//! sleeps in glommio's own ring (`ring`), a `watchdog` thread ends the sleeps that glommio should not have begun, and
-//! `preflight` looks at the machine first. This room decides nothing about channels or protocols, and glommio is named
+//! epoll set (`readiness`) and runs the loop of `turn`, which hands what is ready to a [`core::Core`]. It sleeps in
+//! that set, or, while glommio tasks run beside it (`guests`), in glommio's own ring (`ring`); a `watchdog` thread ends the
+//! sleeps that glommio should not have begun, and `preflight` looks at the machine first. This room decides nothing about channels or protocols, and glommio is named
 //! only here, in `ring` and `executor`.
 pub mod core;
 pub mod driver;

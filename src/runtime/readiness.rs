@@ -108,8 +108,19 @@ impl Readiness {
     /// # Errors
     /// None in practice: the set is open and the buffer is ours.
     pub fn look(&self, events: &mut Events) -> io::Result<()> {
+        self.fill(events, Some(&WITHOUT_WAITING))
+    }
+
+    /// As [`Readiness::look`], but blocks the thread until something has changed, for `limit_us` microseconds at most.
+    pub(crate) fn wait(&self, events: &mut Events, limit_us: Option<u64>) -> io::Result<()> {
+        let limit = limit_us
+            .map(|us| Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1_000) as i64 });
+        self.fill(events, limit.as_ref())
+    }
+
+    fn fill(&self, events: &mut Events, limit: Option<&Timespec>) -> io::Result<()> {
         events.0.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut events.0), Some(&WITHOUT_WAITING)) {
+        match epoll::wait(&self.epoll, spare_capacity(&mut events.0), limit) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -1,9 +1,11 @@
 //! The turn of a shard: look at the set without waiting, hand out what is ready, look into the mail, let the core answer and
-//! flush; then park, visit glommio, or turn again. Chosen by measuring; nothing here knows what a connection means, and
-//! only `ring` knows what it waits in.
+//! flush; then sleep, visit glommio, or turn again. Chosen by measuring; nothing here knows what a connection means, and
+//! only `ring` knows what glommio waits in.
 //!
-//! A turn that found work is followed by another one at once, because peers answer meanwhile. glommio gets a pass once per
-//! millisecond: its tasks become runnable only in such a pass, so yielding to them between passes would bring nothing.
+//! A turn that found work is followed by another one at once, because peers answer meanwhile. While no guest waits for
+//! glommio the shard sleeps in its epoll set: one system call where a park in glommio's ring takes ten. While there are
+//! guests it parks in the ring, and glommio gets a pass once per millisecond: its tasks become runnable only in such a
+//! pass, so yielding to them between passes would bring nothing.
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::runtime::ring;
 use crate::runtime::timer::Deadline;
 use crate::stdx::clock::{Clock, Now};
 
-/// The longest that a busy shard keeps glommio waiting.
+/// The longest that a busy shard keeps glommio's guests waiting.
 const VISIT_EVERY_US: u64 = 1_000;
 
 const DOORBELL: u64 = TOKENS_OF_RUNTIME;
@@ -30,7 +32,7 @@ const FIRST_DOOR: u64 = TOKENS_OF_RUNTIME + 2;
 pub(crate) struct Bells {
     pub(crate) doorbell: Arc<Doorbell>,
     pub(crate) pulse: Arc<Pulse>,
-    /// Wakes the watchdog before a visit, the only wait that the set cannot tell it of.
+    /// Wakes the watchdog before every sleep in glommio.
     pub(crate) watchdog: Arc<Doorbell>,
 }
 
@@ -43,6 +45,14 @@ pub(crate) struct Turn<C> {
     doors: Vec<Door>,
     timer: Deadline,
     visited_us: u64,
+}
+
+/// What a sleep has left in the events.
+enum Woken {
+    /// What is ready.
+    Looked,
+    /// Nothing: look.
+    Unknown,
 }
 
 /// What follows a turn.
@@ -73,21 +83,31 @@ impl<C: Core> Turn<C> {
     /// Turns until the core is done.
     pub(crate) async fn run(&mut self) -> io::Result<()> {
         let mut events = Events::default();
+        // What was spawned before the first turn runs now, and becomes a guest if it is one.
+        self.visit(self.clock.now()).await;
         loop {
-            self.bells.pulse.turn();
-            self.bells.pulse.set(Phase::Turning);
+            self.set.look(&mut events)?;
+            let mut then = self.turn(&events)?;
+            while let Then::Park { due_us } = then {
+                match self.park(due_us, &mut events).await? {
+                    Woken::Looked => then = self.turn(&events)?,
+                    Woken::Unknown => break,
+                }
+            }
+            if let Then::Leave = then {
+                return Ok(());
+            }
             let now = self.clock.now();
-            match self.turn(&mut events, now)? {
-                Then::Leave => return Ok(()),
-                Then::Park { due_us } => self.park(due_us, now).await?,
-                Then::Again if now.steady_us >= self.visited_us + VISIT_EVERY_US => self.visit(now).await,
-                Then::Again => {}
+            if now.steady_us >= self.visited_us + VISIT_EVERY_US && !self.guests.is_empty() {
+                self.visit(now).await;
             }
         }
     }
 
-    fn turn(&mut self, events: &mut Events, now: Now) -> io::Result<Then> {
-        self.set.look(events)?;
+    fn turn(&mut self, events: &Events) -> io::Result<Then> {
+        self.bells.pulse.turn();
+        self.bells.pulse.set(Phase::Turning);
+        let now = self.clock.now();
         for index in 0..events.len() {
             let (token, ready) = events.at(index);
             self.hand_out(token, ready, now);
@@ -119,9 +139,10 @@ impl<C: Core> Turn<C> {
 
     fn accept(&mut self, token: u64, now: Now) {
         let Turn { core, set, doors, .. } = self;
-        let door = doors.iter_mut().find(|door| door.token() == token).expect("only doors have such tokens");
+        let number = (token - FIRST_DOOR) as usize;
+        let door = doors.get_mut(number).expect("only doors have such tokens");
         door.accept(set, now, |socket, peer| {
-            let entered = catch_unwind(AssertUnwindSafe(|| core.accepted(set, socket, peer, now)));
+            let entered = catch_unwind(AssertUnwindSafe(|| core.accepted(set, socket, peer, number, now)));
             if entered.is_err() {
                 tracing::error!(%peer, "a panic while a connection was accepted; it is closed");
             }
@@ -137,18 +158,32 @@ impl<C: Core> Turn<C> {
         }
     }
 
-    async fn park(&mut self, due_us: Option<u64>, now: Now) -> io::Result<()> {
+    async fn park(&mut self, due_us: Option<u64>, events: &mut Events) -> io::Result<Woken> {
         self.bells.doorbell.park();
         // A letter that came before the doorbell was armed has not rung it.
-        if !self.core.mail_waiting() {
-            if let Some(due_us) = due_us {
-                self.timer.arm(due_us, now)?;
-            }
-            self.bells.pulse.set(Phase::Parked);
-            self.set.park().await;
-            self.visited_us = self.clock.now().steady_us;
-        }
+        let woken = if self.core.mail_waiting() {
+            Woken::Unknown
+        } else if self.guests.is_empty() {
+            self.bells.pulse.set(Phase::Waiting);
+            let limit_us = due_us.map(|due_us| due_us.saturating_sub(self.clock.now().steady_us));
+            self.set.wait(events, limit_us)?;
+            Woken::Looked
+        } else {
+            self.park_in_ring(due_us).await?;
+            Woken::Unknown
+        };
         self.bells.doorbell.unpark();
+        Ok(woken)
+    }
+
+    async fn park_in_ring(&mut self, due_us: Option<u64>) -> io::Result<()> {
+        if let Some(due_us) = due_us {
+            self.timer.arm(due_us, self.clock.now())?;
+        }
+        self.bells.pulse.set(Phase::Parked);
+        self.bells.watchdog.ring();
+        self.set.park().await;
+        self.visited_us = self.clock.now().steady_us;
         Ok(())
     }
 
@@ -164,5 +199,68 @@ fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         _ => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::runtime::executor::{Options, Plan, start};
+    use crate::runtime::listener::bind;
+
+    /// Tells each newcomer the number of its door and closes; done after so many.
+    struct Porter {
+        newcomers_left: usize,
+    }
+
+    impl Core for Porter {
+        fn accepted(&mut self, _: &Readiness, socket: OwnedFd, _: SocketAddr, door: usize, _: Now) {
+            TcpStream::from(socket).write_all(door.to_string().as_bytes()).expect("there is room");
+            self.newcomers_left -= 1;
+        }
+
+        fn ready(&mut self, _: &Readiness, _: u64, _: Ready, _: Now) {}
+
+        fn mail(&mut self, _: &Readiness, _: Now) -> bool {
+            false
+        }
+
+        fn end_turn(&mut self, _: &Readiness, _: Now) -> Next {
+            Next { done: self.newcomers_left == 0, ..Next::IDLE }
+        }
+
+        fn mail_waiting(&self) -> bool {
+            false
+        }
+
+        fn panicked(&mut self, _: &Readiness, _: u64) {}
+    }
+
+    #[test]
+    fn a_newcomer_comes_with_the_number_of_its_door() {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listeners: Vec<Listener> =
+            (0..3).flat_map(|_| bind(any_port, 1).expect("loopback has a free port")).collect();
+        let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::address).collect();
+        let plan = Plan {
+            core: None,
+            listeners,
+            doorbell: Doorbell::new().expect("descriptors are left"),
+            pulse: Pulse::new(),
+            make: Box::new(|_| Porter { newcomers_left: 3 }),
+        };
+        let shards =
+            start(Clock::start(), vec![plan], Options::default()).expect("this machine runs glommio");
+        for (door, address) in addresses.into_iter().enumerate().rev() {
+            let mut told = String::new();
+            let mut socket = TcpStream::connect(address).expect("it listens");
+            socket.read_to_string(&mut told).expect("the shard tells and closes");
+            assert_eq!(told, door.to_string());
+        }
+        assert!(shards.wait().into_iter().all(|end| end.is_ok()));
     }
 }

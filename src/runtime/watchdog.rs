@@ -1,7 +1,8 @@
 //! Ends the sleeps that glommio should not have begun. glommio 0.9.0 can put an executor to sleep although tasks are runnable;
 //! one thread looks every few milliseconds whether each shard with something to do has turned, and wakes the executor
 //! with a foreign waker when it has not and its thread sleeps. Blocks while all shards are idle. It never touches a
-//! shard's state: a kick that was not needed does nothing.
+//! shard's state: a kick that was not needed does nothing. A shard without guests sleeps in its own set, where nothing
+//! can go wrong, and is not watched at all.
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,7 +22,7 @@ use crate::stdx::clock::Clock;
 /// A shard that has not turned for this long, with something to do, while its thread sleeps, is woken.
 const STALL_US: u64 = 6_000;
 
-/// The pace of looking while any shard is busy: a wrong park ends after 6 to 12 ms, well below the promised 20.
+/// The pace of looking while any shard is in glommio's hands: a wrong park ends after 6 to 12 ms, well below the promised 20.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 3_000_000 };
 
 /// Looks that find all shards idle before the watchdog blocks (about 50 ms), so that it does not wake for every event
@@ -111,11 +112,13 @@ impl Round {
             return poll_stop(&mut [PollFd::new(&self.stopped, PollFlags::IN)], Some(&LOOK_EVERY));
         }
         self.bell.park();
-        let visiting = self.watches.iter().any(|watch| watch.shard.pulse.phase() == Phase::Visiting);
+        let phases: Vec<Phase> = self.watches.iter().map(|watch| watch.shard.pulse.phase()).collect();
+        let visiting = phases.contains(&Phase::Visiting);
+        let parked = self.watches.iter().zip(&phases).filter(|(_, phase)| **phase == Phase::Parked);
         let mut all = vec![PollFd::new(&self.stopped, PollFlags::IN)];
         let bell = self.bell.fd();
         all.push(PollFd::from_borrowed_fd(bell, PollFlags::IN));
-        all.extend(self.watches.iter().map(|watch| PollFd::new(&watch.shard.set, PollFlags::IN)));
+        all.extend(parked.map(|(watch, _)| PollFd::new(&watch.shard.set, PollFlags::IN)));
         let stop = !visiting && poll_stop(&mut all, None);
         self.bell.unpark();
         // Its eventfd counts rings until it is read; EAGAIN says that there was none.
@@ -160,14 +163,13 @@ impl Watch {
         let turned = turns != self.turns;
         self.turns = turns;
         let seen = match self.shard.pulse.phase() {
-            Phase::Turning => Seen::Busy,
             Phase::Visiting => Seen::Asleep,
             Phase::Parked if readable(&self.shard.set) => Seen::Asleep,
-            Phase::Parked | Phase::Gone => Seen::Idle,
+            Phase::Parked | Phase::Turning | Phase::Waiting | Phase::Gone => Seen::Idle,
         };
-        if turned || !matches!(seen, Seen::Asleep) {
+        if turned || matches!(seen, Seen::Idle) {
             self.waiting_since_us = None;
-            return if turned { Seen::Busy } else { seen };
+            return if matches!(seen, Seen::Idle) { Seen::Idle } else { Seen::Busy };
         }
         let since_us = *self.waiting_since_us.get_or_insert(now_us);
         if now_us < since_us + STALL_US || !self.thread_sleeps() { Seen::Busy } else { Seen::Asleep }
@@ -271,7 +273,9 @@ mod tests {
         running.shard.pulse.set(Phase::Visiting);
         assert!(matches!(look_after_a_stall(&mut running), Seen::Busy), "its thread runs");
         let (mut watch, _rung, _keep) = watch(true);
-        assert!(matches!(look_after_a_stall(&mut watch), Seen::Busy), "a long turn");
+        assert!(matches!(look_after_a_stall(&mut watch), Seen::Idle), "a long turn");
+        watch.shard.pulse.set(Phase::Waiting);
+        assert!(matches!(look_after_a_stall(&mut watch), Seen::Idle), "in its own set");
         watch.shard.pulse.set(Phase::Parked);
         assert!(matches!(look_after_a_stall(&mut watch), Seen::Idle), "nothing is ready");
     }
