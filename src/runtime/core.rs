@@ -10,8 +10,9 @@ use crate::stdx::clock::Now;
 /// What one shard does with what its turn finds.
 pub trait Core {
     /// A connection was accepted: nonblocking, close-on-exec, TCP_NODELAY. The core adds it to the set itself, with a
-    /// token below [`crate::runtime::readiness::TOKENS_OF_RUNTIME`].
-    fn accepted(&mut self, set: &Readiness, socket: OwnedFd, peer: SocketAddr, now: Now);
+    /// token below [`crate::runtime::readiness::TOKENS_OF_RUNTIME`]. `door` is the number of the listener that it came
+    /// through, in the order of the shard's plan.
+    fn accepted(&mut self, set: &Readiness, socket: OwnedFd, peer: SocketAddr, door: usize, now: Now);
 
     /// The descriptor that was added under `token` has changed. A token may be one that was removed earlier in the
     /// same turn; the generation in it tells.

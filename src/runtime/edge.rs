@@ -82,8 +82,9 @@ impl Edge {
 }
 
 impl Core for Edge {
-    fn accepted(&mut self, set: &Readiness, socket: OwnedFd, peer: SocketAddr, now: Now) {
-        let Some(token) = self.shard.accepted(socket, peer.ip(), now) else { return };
+    fn accepted(&mut self, set: &Readiness, socket: OwnedFd, peer: SocketAddr, door: usize, now: Now) {
+        let door = u8::try_from(door).expect("the settings allow fewer listeners");
+        let Some(token) = self.shard.accepted(socket, peer.ip(), door, now) else { return };
         let watched = self.shard.socket(token).is_some_and(|socket| set.add(socket, token).is_ok());
         if !watched {
             self.shard.turn_back(token, now);

@@ -24,11 +24,7 @@ use crate::stdx::clock::Clock;
 
 /// glommio's timer that takes a task queue off the core. Short ones make it park with runnable tasks; a turn lasts far
 /// less than a second and paces itself.
-#[cfg(not(feature = "hostile-preempt"))]
 const PREEMPT_TIMER: Duration = Duration::from_secs(1);
-/// Provokes the wrong parks that the watchdog is there for.
-#[cfg(feature = "hostile-preempt")]
-const PREEMPT_TIMER: Duration = Duration::from_micros(100);
 
 /// Bytes that glommio registers for its file I/O; it takes 64 KiB at least. The default pins 10 MiB per executor.
 const IO_MEMORY: usize = 0;
@@ -40,7 +36,7 @@ const RING_DEPTH: usize = 128;
 pub struct Plan<C> {
     /// The core to pin it to.
     pub core: Option<usize>,
-    /// Its end of each port.
+    /// Its end of each port; the number of a newcomer's door is the place in this list.
     pub listeners: Vec<Listener>,
     /// Rung by others after they have put mail into an empty lane.
     pub doorbell: Arc<Doorbell>,
@@ -66,11 +62,13 @@ pub struct Seat {
 pub struct Options {
     /// Off only in the soak, to show the hang that it ends.
     pub watchdog: bool,
+    /// glommio's preempt timer; short only in the soak, to provoke the wrong parks that the watchdog is there for.
+    pub preempt_timer: Duration,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { watchdog: true }
+        Options { watchdog: true, preempt_timer: PREEMPT_TIMER }
     }
 }
 
@@ -139,7 +137,7 @@ pub fn start<C: Core + 'static>(
         let bells = Bells { doorbell: plan.doorbell, pulse: plan.pulse, watchdog: Arc::clone(&bell) };
         let (core, seat) = (plan.core, (shard, clock));
         let fit = Outfit { seat, set, bells, wakers, thread, end };
-        handles.push(spawn(core, fit, plan.listeners, plan.make)?);
+        handles.push(spawn(core, options.preempt_timer, fit, plan.listeners, plan.make)?);
     }
     let watchdog = options.watchdog.then(|| Watchdog::start(clock, watched, bell)).transpose();
     Ok(Shards { handles, ended, watchdog: watchdog.map_err(ShardError::Turn)? })
@@ -203,6 +201,7 @@ impl Drop for End {
 
 fn spawn<C: Core + 'static>(
     core: Option<usize>,
+    preempt_timer: Duration,
     outfit: Outfit,
     listeners: Vec<Listener>,
     make: Box<dyn FnOnce(Seat) -> C + Send>,
@@ -211,7 +210,7 @@ fn spawn<C: Core + 'static>(
         .name("shard")
         .io_memory(IO_MEMORY)
         .ring_depth(RING_DEPTH)
-        .preempt_timer(PREEMPT_TIMER)
+        .preempt_timer(preempt_timer)
         .spawn(move || live(outfit, listeners, make))
         .map_err(|error| ShardError::Executor(error.to_string()))
 }
@@ -259,7 +258,7 @@ mod tests {
     type Letters = Arc<Mutex<Vec<&'static str>>>;
 
     impl Core for Echo {
-        fn accepted(&mut self, set: &Readiness, socket: OwnedFd, _peer: SocketAddr, _now: Now) {
+        fn accepted(&mut self, set: &Readiness, socket: OwnedFd, _peer: SocketAddr, _: usize, _now: Now) {
             set.add(&socket, self.sockets.len() as u64).expect("it is open");
             self.sockets.push(Some(TcpStream::from(socket)));
         }

@@ -155,10 +155,6 @@ impl Door {
         Ok(Door { listener, token, open: true, rest_until_us: None, reserve, turned_away: 0 })
     }
 
-    pub(crate) fn token(&self) -> u64 {
-        self.token
-    }
-
     /// Takes up to 128 newcomers. When no descriptor is left it turns one away and rests.
     pub(crate) fn accept(&mut self, set: &Readiness, now: Now, mut enter: impl FnMut(OwnedFd, SocketAddr)) {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;

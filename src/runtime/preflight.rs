@@ -20,8 +20,11 @@ const RINGS_NOT_LOCKED_SINCE: Version = Version(5, 12);
 /// The first kernel with every operation that glommio submits.
 const KERNEL_MIN: Version = Version(5, 8);
 
-/// Descriptors of one shard beside its connections: rings, epoll set, eventfds, timer, listeners, a park's copy.
+/// Descriptors of one shard beside its connections: rings, epoll set, eventfds, timer, one listener, a park's copy.
 const DESCRIPTORS_PER_SHARD: u64 = 16;
+
+/// Descriptors of one shard for each further listener: its socket, and the spare with which one newcomer is turned away.
+pub const DESCRIPTORS_PER_LISTENER: u64 = 2;
 
 /// Descriptors of the process beside its shards: standard streams, logs, settings, bridges.
 const DESCRIPTORS_OF_PROCESS: u64 = 32;
@@ -209,7 +212,9 @@ fn judge_cores(readable: bool) -> Finding {
 }
 
 fn judge_files(soft: Option<u64>, hard: Option<u64>, needs: &Needs) -> Finding {
-    let own = DESCRIPTORS_OF_PROCESS + DESCRIPTORS_PER_SHARD * needs.shards as u64;
+    let further = needs.addresses.len().saturating_sub(1) as u64;
+    let of_shard = DESCRIPTORS_PER_SHARD + DESCRIPTORS_PER_LISTENER * further;
+    let own = DESCRIPTORS_OF_PROCESS + of_shard * needs.shards as u64;
     let wanted = own + needs.connections;
     let limit = soft.unwrap_or(u64::MAX);
     let mend = format!("`ulimit -n {wanted}`, in a systemd unit `LimitNOFILE={wanted}`");
@@ -286,6 +291,8 @@ mod tests {
         says(&judge_files(Some(1_024), Some(1_024), &needs), Verdict::Short, "as root: `ulimit -n 10064`");
         says(&judge_files(Some(64), Some(64), &needs), Verdict::Hard, "LimitNOFILE=10064");
         says(&judge_files(None, None, &needs), Verdict::Fine, "");
+        let three = Needs { addresses: vec![SocketAddr::from(([127, 0, 0, 1], 0)); 3], ..needs };
+        says(&judge_files(Some(20_000), Some(20_000), &three), Verdict::Fine, "19928 connections");
     }
 
     #[test]
