@@ -9,19 +9,21 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use crate::event;
+use crate::dialect::{Dialect, Wish};
+use crate::event::{self, Stamp};
 use crate::ledger::Ledger;
+use crate::nats;
 use crate::options::Options;
 use crate::process::now_ns;
 use crate::publisher::{Publisher, Request};
-use crate::subscriber::{self, Frame, Subscriber};
+use crate::reader::Reader;
+use crate::stall::Stall;
+use crate::subscriber::{self, Frame, HANDSHAKES_MAX, Subscriber};
 
 /// Ready sockets taken per wait.
 const READY_MAX: usize = 512;
-/// One read; larger than what a socket usually holds.
-const SCRATCH_BYTES: usize = 512 << 10;
-/// Handshakes under way at a time: fills a server's accept loop, stays below any backlog.
-const HANDSHAKES_MAX: usize = 128;
+/// One read, and the longest frame: NATS joins all that waits for a subscriber into one.
+const SCRATCH_BYTES: usize = 4 << 20;
 /// A run is over when nothing has come for so long, nanoseconds.
 const SILENCE_NS_MAX: u64 = 2_000_000_000;
 /// Longest latency told apart, nanoseconds; a run is far shorter.
@@ -38,6 +40,7 @@ pub struct Drive {
     subscribers: Vec<Subscriber>,
     publishers: Vec<Publisher>,
     requests: Vec<Request>,
+    reader: Reader,
     subscribers_of: Vec<u64>,
     scratch: Vec<u8>,
     ready: Vec<epoll::Event>,
@@ -46,6 +49,8 @@ pub struct Drive {
     pub ledger: Ledger,
     /// Nanoseconds from the publish to each delivery.
     pub latency: Histogram<u64>,
+    /// Longest time without a delivery while one was owed.
+    pub stall: Stall,
     /// Publishes sent.
     pub published: u64,
     /// Publishes answered with other than 2xx.
@@ -56,29 +61,38 @@ pub struct Drive {
     pub other: u64,
     /// Due publishes that were left out because the backlog was full.
     pub overdue: u64,
+    /// Nanoseconds during which nothing was ready: this tool's slack.
+    pub slack_ns: u64,
 }
 
 impl Drive {
     /// An empty run; [`Self::connect`] and [`Self::connect_publishers`] open its sockets.
     pub fn new(options: &Options) -> Result<Self> {
-        let name = |template: &str, channel: usize| template.replace("{}", &format!("load.{channel}"));
-        let request = |c| Request::new(&name(&options.publish_path, c), c as u32, options.size);
+        let request = |c| match options.nats {
+            true => Request::nats(&channel_name(c), c as u32, options.size),
+            false => {
+                Request::http(&options.publish_path.replace("{}", &channel_name(c)), c as u32, options.size)
+            }
+        };
         Ok(Self {
             set: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             subscribers: Vec::with_capacity(options.subscribers),
             publishers: Vec::new(),
             requests: (0..options.channels).map(request).collect(),
+            reader: Reader::new(options.size, options.dialect == Dialect::Sse),
             subscribers_of: vec![0; options.channels],
             scratch: vec![0; SCRATCH_BYTES],
             ready: Vec::with_capacity(READY_MAX),
             progress_ns: now_ns(),
             ledger: Ledger::new(options.subscribers, options.channels, options.publishers),
             latency: Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are in order"),
+            stall: Stall::new(&options.pid)?,
             published: 0,
             refused: 0,
             closed: 0,
             other: 0,
             overdue: 0,
+            slack_ns: 0,
             options: options.clone(),
         })
     }
@@ -87,15 +101,18 @@ impl Drive {
     pub fn connect(&mut self, target: usize) -> Result<()> {
         while self.subscribers.len() < target {
             let first = self.subscribers.len();
-            let batch = HANDSHAKES_MAX.min(target - first);
-            let mut begun = Vec::with_capacity(batch);
-            for i in first..first + batch {
-                let channel = format!("load.{}", i % self.options.channels);
-                let path = self.options.subscribe_path.replace("{}", &channel);
-                begun.push(subscriber::begin(self.options.port, &path)?);
-            }
-            for socket in begun {
-                self.admit(subscriber::finish(socket)?)?;
+            let batch = first..target.min(first + HANDSHAKES_MAX);
+            let wish = |i| self.options.wish(&channel_name(i % self.options.channels));
+            let wishes: Vec<Wish> = batch.map(wish).collect();
+            for subscriber in subscriber::open_all(self.options.port, &wishes)? {
+                if self.options.nats {
+                    let channel = channel_name(self.subscribers.len() % self.options.channels);
+                    subscriber::say(
+                        &subscriber.socket,
+                        &[nats::connect(), nats::subscribe(&channel)].concat(),
+                    )?;
+                }
+                self.admit(subscriber)?;
             }
         }
         Ok(())
@@ -114,13 +131,23 @@ impl Drive {
     pub fn connect_publishers(&mut self) -> Result<()> {
         let (count, channels) = (self.options.publishers, self.options.channels);
         for i in 0..count {
-            let socket = subscriber::dial(self.options.port)?;
+            let socket = self.dial_publisher()?;
             // Edge-triggered: writable is told once after a full socket, and answers are read until none is left.
             let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
             epoll::add(&self.set, socket.as_fd(), epoll::EventData::new_u64(PUBLISHER + i as u64), flags)?;
             self.publishers.push(Publisher::new(socket, i * channels / count, channels));
         }
         Ok(())
+    }
+
+    fn dial_publisher(&self) -> Result<OwnedFd> {
+        if !self.options.nats {
+            return subscriber::dial(self.options.port);
+        }
+        let wish = self.options.wish(&channel_name(0));
+        let subscriber = subscriber::open_all(self.options.port, &[wish])?.remove(0);
+        subscriber::say(&subscriber.socket, &nats::connect())?;
+        Ok(subscriber.socket)
     }
 
     /// Publishes for `seconds`, then waits for every answer and delivery, or for silence.
@@ -163,7 +190,7 @@ impl Drive {
         while self.due_ns(start, sent) <= now {
             let from = sent as usize % self.publishers.len();
             if self.publishers[from].in_flight < BACKLOG_MAX {
-                self.queue(from, self.due_ns(start, sent));
+                self.queue(from, self.due_ns(start, sent), now);
             } else {
                 self.overdue += 1;
             }
@@ -182,31 +209,32 @@ impl Drive {
         let now = now_ns();
         for from in 0..self.publishers.len() {
             while self.publishers[from].in_flight < depth {
-                self.queue(from, now);
+                self.queue(from, now, now);
             }
             self.publishers[from].flush()?;
         }
         Ok(())
     }
 
-    fn queue(&mut self, from: usize, at_ns: u64) {
+    /// Queues one publish stamped with `at_ns` at `now_ns`.
+    fn queue(&mut self, from: usize, at_ns: u64, now_ns: u64) {
         let channel = self.publishers[from].queue(from, &self.requests, at_ns);
         self.ledger.owed += self.subscribers_of[channel];
         self.published += 1;
+        self.stall.owed(now_ns);
     }
 
     /// Waits for ready sockets, at most until `until_ns`, and serves them.
     pub fn turn(&mut self, until_ns: u64) -> Result<()> {
-        let wait_ns = until_ns.saturating_sub(now_ns());
-        let timeout = Timespec {
-            tv_sec: (wait_ns / 1_000_000_000).min(1) as i64,
-            tv_nsec: (wait_ns % 1_000_000_000) as i64,
-        };
-        self.ready.clear();
-        match epoll::wait(&self.set, spare_capacity(&mut self.ready), Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        let begun_ns = now_ns();
+        let mut empty_ns = begun_ns;
+        while self.look(until_ns.saturating_sub(empty_ns))? == 0 {
+            empty_ns = now_ns();
+            if empty_ns >= until_ns {
+                break;
+            }
         }
+        self.slack_ns += empty_ns - begun_ns;
         for i in 0..self.ready.len() {
             let tag = self.ready[i].data.u64();
             if tag < PUBLISHER {
@@ -215,13 +243,33 @@ impl Drive {
                 self.answered((tag - PUBLISHER) as usize)?
             }
         }
+        let now = now_ns();
         if !self.ready.is_empty() {
-            self.progress_ns = now_ns();
+            self.progress_ns = now;
         }
+        self.stall.turned(now);
         Ok(())
     }
 
+    /// Fills `ready`; sleeps for `wait_ns` at most, if this tool sleeps at all. Answers how many are ready.
+    fn look(&mut self, wait_ns: u64) -> Result<usize> {
+        let wait_ns = if self.options.sleep { wait_ns } else { 0 };
+        let timeout = Timespec {
+            tv_sec: (wait_ns / 1_000_000_000).min(1) as i64,
+            tv_nsec: (wait_ns % 1_000_000_000) as i64,
+        };
+        self.ready.clear();
+        match epoll::wait(&self.set, spare_capacity(&mut self.ready), Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(self.ready.len()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn answered(&mut self, publisher: usize) -> Result<()> {
+        if self.options.nats {
+            self.publishers[publisher].ignore(&mut self.scratch)?;
+            return self.publishers[publisher].flush();
+        }
         let (_, refused) = self.publishers[publisher].answers(&mut self.scratch)?;
         self.refused += refused as u64;
         self.publishers[publisher].flush()
@@ -241,29 +289,79 @@ impl Drive {
             return self.lose(index);
         }
         let now = now_ns();
-        let (mut at, end) = (0, kept + read);
-        while let Some((frame, length)) = subscriber::first_frame(&self.scratch[at..end]) {
-            at += length;
-            match frame {
-                Frame::Text(text) => match event::read(text, self.options.size) {
-                    Some(stamp) => {
-                        self.ledger.receive(index, stamp);
-                        self.latency.saturating_record(now.saturating_sub(stamp.at_ns));
-                    }
-                    None => self.other += 1,
-                },
-                Frame::Ping(payload) => subscriber::pong(&self.subscribers[index].socket, payload),
-                Frame::Close | Frame::Other => self.other += 1,
-            }
-        }
+        let delivered = self.ledger.delivered;
+        // Taken out while frames that borrow it are booked.
+        let scratch = std::mem::take(&mut self.scratch);
+        let used = self.book_frames(index, &scratch[..kept + read], now)?;
         let partial = &mut self.subscribers[index].partial;
         partial.clear();
-        partial.extend_from_slice(&self.scratch[at..end]);
+        partial.extend_from_slice(&scratch[used..kept + read]);
+        self.scratch = scratch;
+        if self.ledger.delivered > delivered {
+            self.stall.arrived(now, self.ledger.outstanding() > 0);
+        }
         Ok(())
+    }
+
+    /// Books every whole message in `bytes`; returns how many bytes they have.
+    fn book_frames(&mut self, index: usize, bytes: &[u8], now: u64) -> Result<usize> {
+        let mut at = 0;
+        while let Some((frame, length)) = self.reader.first(&bytes[at..]) {
+            at += length;
+            match frame {
+                Frame::Text(text) if !self.options.deflate => {
+                    let stamp = self.reader.stamp(text);
+                    self.book(index, stamp, now);
+                }
+                Frame::Compressed(payload) => {
+                    let stamp = self.reader.compressed_stamp(payload)?;
+                    self.book(index, stamp, now);
+                }
+                Frame::Binary(operations) if self.options.nats => {
+                    self.book_operations(index, operations, now)
+                }
+                Frame::Ping(payload) => subscriber::pong(&self.subscribers[index].socket, payload),
+                Frame::Text(_) | Frame::Binary(_) | Frame::Close | Frame::Other => self.other += 1,
+            }
+        }
+        Ok(at)
+    }
+
+    fn book(&mut self, index: usize, stamp: Option<Stamp>, now: u64) {
+        let Some(stamp) = stamp else { return self.other += 1 };
+        self.ledger.receive(index, stamp);
+        self.latency.saturating_record(now.saturating_sub(stamp.at_ns));
+        if self.options.nats {
+            self.credit(stamp.from as usize);
+        }
+    }
+
+    fn book_operations(&mut self, index: usize, mut operations: &[u8], now: u64) {
+        while let Some((event, length)) = nats::first_operation(operations) {
+            match event {
+                Some(event) => self.book(index, event::read(event, self.options.size), now),
+                None => self.other += 1,
+            }
+            operations = operations.get(length..).unwrap_or_default();
+        }
+    }
+
+    /// Without answers, a publish is no longer in flight once all its deliveries have come (every channel has as many
+    /// subscribers, so it does not matter which publish a delivery belongs to).
+    fn credit(&mut self, publisher: usize) {
+        let Some(publisher) = self.publishers.get_mut(publisher) else { return };
+        publisher.deliveries += 1;
+        if publisher.deliveries.is_multiple_of(self.subscribers_of[0]) {
+            publisher.in_flight = publisher.in_flight.saturating_sub(1);
+        }
     }
 
     fn lose(&mut self, index: usize) -> Result<()> {
         self.closed += u64::from(std::mem::replace(&mut self.subscribers[index].open, false));
         Ok(epoll::delete(&self.set, &self.subscribers[index].socket)?)
     }
+}
+
+fn channel_name(channel: usize) -> String {
+    format!("load.{channel}")
 }

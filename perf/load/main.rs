@@ -1,12 +1,17 @@
-//! `load`: opens WebSocket subscribers, publishes over HTTP, and tells what arrived, how late, and what it cost the
+//! `load`: opens subscribers, publishes over HTTP, and tells what arrived, how late, and what it cost the
 //! server. One thread, one epoll set; `perf/run` starts it once per workload and server. Prints one JSON object.
 
+mod crowd;
+mod dialect;
 mod drive;
 mod event;
 mod ledger;
+mod nats;
 mod options;
 mod process;
 mod publisher;
+mod reader;
+mod stall;
 mod subscriber;
 
 use std::io::{BufRead, Result, Write};
@@ -16,9 +21,10 @@ use clap::Parser;
 use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 use serde_json::{Value, json};
 
+use crowd::Crowd;
 use drive::Drive;
 use options::Options;
-use process::{cpu_ns, now_ns, own_cpu_ns, resident_bytes, usage};
+use process::{cpu_ns, now_ns, resident_bytes, usage};
 
 /// Connections opened before the measured ones, so that first-use memory of the server is not counted per connection.
 const WARM_CONNECTIONS: usize = 256;
@@ -56,8 +62,9 @@ fn idle(options: &Options, drive: &mut Drive) -> Result<Value> {
     let (cpu, resident) = (cpu_ns(&options.pid), resident_bytes(&options.pid));
     drive.connect(options.subscribers)?;
     let opened = (options.subscribers - warm) as f64;
-    let connect_cpu = cpu_ns(&options.pid) - cpu;
+    // Some servers finish a handshake after they have answered it.
     settle(drive, options.warmup)?;
+    let connect_cpu = cpu_ns(&options.pid) - cpu;
     let resident_each = resident_bytes(&options.pid).saturating_sub(resident) as f64 / opened;
     let (start, quiet_cpu) = (now_ns(), cpu_ns(&options.pid));
     settle(drive, options.seconds)?;
@@ -83,21 +90,24 @@ fn settle(drive: &mut Drive, seconds: f64) -> Result<()> {
 
 /// Every other workload: a warm-up, then a measured part that begins and ends with nothing under way.
 fn publish(options: &Options, drive: &mut Drive) -> Result<Value> {
+    let crowd = Crowd::gather(options)?;
     drive.connect(options.subscribers)?;
     drive.connect_publishers()?;
     drive.run(options.warmup)?;
     wait_at_gate(options, "ready")?;
     drive.latency.reset();
+    drive.stall.reset();
     let (published, delivered) = (drive.published, drive.ledger.delivered);
-    let (start, before, own) = (now_ns(), usage(&options.pid), own_cpu_ns());
+    let (start, before, slack) = (now_ns(), usage(&options.pid), drive.slack_ns);
     drive.run(options.seconds)?;
     let wall = (now_ns() - start) as f64;
     let after = usage(&options.pid);
     let cpu = (after.cpu_ns - before.cpu_ns) as f64;
     let waited = (after.waited_ns - before.waited_ns) as f64;
-    let own = (own_cpu_ns() - own) as f64;
+    let own = wall - (drive.slack_ns - slack) as f64;
     let published = drive.published - published;
     let delivered = drive.ledger.delivered - delivered;
+    let millis = |ns: u64| ns as f64 / 1e6;
     let micros = |quantile| drive.latency.value_at_quantile(quantile) as f64 / 1e3;
     let ledger = &drive.ledger;
     Ok(json!({
@@ -108,11 +118,13 @@ fn publish(options: &Options, drive: &mut Drive) -> Result<Value> {
         "cpu_ns_per_delivery": cpu / delivered as f64,
         "cpu_us_per_publish": cpu / 1e3 / published as f64,
         "p50_us": micros(0.5), "p99_us": micros(0.99), "p999_us": micros(0.999), "max_us": micros(1.0),
+        "stall_ms": millis(drive.stall.stall_ns), "gap_ms": millis(drive.stall.gap_ns),
+        "stall_server_waited_ms": millis(drive.stall.server_waited_ns), "late_ms": millis(drive.stall.late_ns),
         "server_share": cpu / wall, "server_waited": waited / wall, "load_share": own / wall,
         "resident_bytes": resident_bytes(&options.pid),
         "lost": ledger.outstanding(), "doubled": ledger.doubled, "out_of_order": ledger.out_of_order,
         "misrouted": ledger.misrouted, "disagreeing": ledger.disagreeing(),
-        "refused": drive.refused, "closed": drive.closed, "other": drive.other, "overdue": drive.overdue,
+        "refused": drive.refused, "closed": drive.closed + crowd.closed() as u64, "other": drive.other, "overdue": drive.overdue,
     }))
 }
 

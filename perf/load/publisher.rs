@@ -6,7 +6,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use crate::event;
+use crate::{event, nats};
 
 /// Headers that an answer may have; more is an error of the server.
 const ANSWER_HEADERS_MAX: usize = 32;
@@ -18,14 +18,20 @@ pub struct Request {
 }
 
 impl Request {
-    /// The publish of an event of `size` bytes to `channel` at `path`.
-    pub fn new(path: &str, channel: u32, size: usize) -> Self {
+    /// The publish over HTTP of an event of `size` bytes to `channel` at `path`.
+    pub fn http(path: &str, channel: u32, size: usize) -> Self {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
         );
         let mut bytes = head.into_bytes();
         let body_at = bytes.len();
         bytes.extend_from_slice(&event::template(channel, size));
+        Self { bytes, body_at }
+    }
+
+    /// The publish of an event of `size` bytes to `channel` in NATS' own protocol.
+    pub fn nats(subject: &str, channel: u32, size: usize) -> Self {
+        let (bytes, body_at) = nats::publish(subject, &event::template(channel, size));
         Self { bytes, body_at }
     }
 }
@@ -36,6 +42,8 @@ pub struct Publisher {
     pub socket: OwnedFd,
     /// Publishes without an answer.
     pub in_flight: usize,
+    /// Deliveries of its publishes, for servers that do not answer.
+    pub deliveries: u64,
     /// Channel of the next publish.
     pub channel: usize,
     /// Next sequence number by channel.
@@ -47,7 +55,15 @@ pub struct Publisher {
 impl Publisher {
     /// A publisher that starts at `channel`, so that several do not walk in step.
     pub fn new(socket: OwnedFd, channel: usize, channels: usize) -> Self {
-        Self { socket, in_flight: 0, channel, seq: vec![0; channels], unsent: vec![], partial: vec![] }
+        Self {
+            socket,
+            in_flight: 0,
+            deliveries: 0,
+            channel,
+            seq: vec![0; channels],
+            unsent: vec![],
+            partial: vec![],
+        }
     }
 
     /// Queues the next publish of publisher `from`; [`Self::flush`] sends it. Returns its channel.
@@ -74,6 +90,18 @@ impl Publisher {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// Throws away what came (a server that speaks NATS answers nothing); fails if the server has closed.
+    pub fn ignore(&mut self, scratch: &mut [u8]) -> Result<()> {
+        loop {
+            match recv(&self.socket, &mut *scratch, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return Err(Error::new(ErrorKind::UnexpectedEof, "server closed a publisher")),
+                Ok(_) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Reads answers until the socket is empty; returns how many came and how many of them refused.

@@ -1,4 +1,4 @@
-//! One WebSocket subscriber: the client's side of the handshake, and a parser of the server's frames.
+//! One subscriber: the client's side of the handshake, what is said after it, and a parser of the server's frames.
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -10,6 +10,10 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
 };
 
+use crate::dialect::{SUBSCRIBED, Wish};
+
+/// Handshakes under way at a time: fills a server's accept loop, stays below any backlog.
+pub const HANDSHAKES_MAX: usize = 128;
 /// Longest wait for a server to accept a socket or to answer a handshake.
 const HANDSHAKE_SECONDS_MAX: u64 = 10;
 
@@ -17,10 +21,21 @@ const HANDSHAKE_SECONDS_MAX: u64 = 10;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+/// What a client offers to get compressed messages.
+pub const COMPRESSION: &str = "permessage-deflate";
+const SUBPROTOCOL: &str = "courier.v1";
+
+/// Payload whose length stands in the second byte of a frame.
+const SHORT_BYTES_MAX: u8 = 125;
+
 /// A frame from the server, without the bytes of its header.
 pub enum Frame<'a> {
     /// A whole text message.
     Text(&'a [u8]),
+    /// A whole text message, compressed (RFC 7692 section 6).
+    Compressed(&'a [u8]),
+    /// A whole binary message.
+    Binary(&'a [u8]),
     /// A ping, to be answered with its payload.
     Ping(&'a [u8]),
     /// The server closes.
@@ -50,41 +65,82 @@ pub fn dial(port: u16) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects and asks for the upgrade without waiting for the answer.
-pub fn begin(port: u16, path: &str) -> Result<OwnedFd> {
+/// Opens a subscriber for each wish, all of them at a time: at most [`HANDSHAKES_MAX`].
+pub fn open_all(port: u16, wishes: &[Wish]) -> Result<Vec<Subscriber>> {
+    let begun = wishes.iter().map(|wish| begin(port, wish)).collect::<Result<Vec<_>>>()?;
+    let finished = begun.into_iter().zip(wishes).map(|(socket, wish)| finish(socket, wish));
+    let mut subscribers = finished.collect::<Result<Vec<_>>>()?;
+    subscribers.iter().zip(wishes).try_for_each(|(subscriber, wish)| command(subscriber, wish))?;
+    subscribers.iter_mut().zip(wishes).try_for_each(|(subscriber, wish)| commanded(subscriber, wish))?;
+    Ok(subscribers)
+}
+
+/// Connects and asks for what `wish` says without waiting for the answer.
+fn begin(port: u16, wish: &Wish) -> Result<OwnedFd> {
     let socket = dial(port)?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    let upgrade = format!(
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
     );
+    let upgrade = if wish.socket { upgrade.as_str() } else { "" };
+    let Wish { path, fields, .. } = wish;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{upgrade}{fields}\r\n");
     send(&socket, request.as_bytes(), SendFlags::NOSIGNAL)?;
     Ok(socket)
 }
 
 /// Waits for the answer to [`begin`] and checks it; bytes after its head are kept as the first frames.
-pub fn finish(socket: OwnedFd) -> Result<Subscriber> {
+fn finish(socket: OwnedFd, wish: &Wish) -> Result<Subscriber> {
     let mut answer = Vec::with_capacity(512);
-    let end = loop {
-        let mut chunk = [0; 1024];
-        let (read, _) = recv(&socket, &mut chunk[..], RecvFlags::empty())?;
-        answer.extend_from_slice(&chunk[..read]);
-        match answer.windows(4).position(|w| w == b"\r\n\r\n") {
-            Some(at) => break at + 4,
-            None if read == 0 => return Err(refused(&answer)),
-            None => {}
-        }
-    };
+    let end = receive_until(&socket, &mut answer, b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&answer[..end]);
-    if !head.starts_with("HTTP/1.1 101") || !head.contains(ACCEPT) {
+    let accepted = match wish.socket {
+        true => head.starts_with("HTTP/1.1 101") && head.contains(ACCEPT),
+        false => head.starts_with("HTTP/1.1 200"),
+    };
+    // Names of our own spelling: only Courier is asked for more than an upgrade.
+    let granted = |name: &str| !wish.fields.contains(name) || head.contains(name);
+    if !accepted || !granted(COMPRESSION) || !granted(SUBPROTOCOL) {
         return Err(refused(&answer));
     }
     Ok(Subscriber { socket, partial: answer.split_off(end), open: true })
 }
 
+/// Says what the wish has to say on an open socket, without waiting for the answer.
+fn command(subscriber: &Subscriber, wish: &Wish) -> Result<()> {
+    let Some(command) = &wish.command else { return Ok(()) };
+    let length = u8::try_from(command.len()).ok().filter(|length| *length <= SHORT_BYTES_MAX);
+    let length = length.expect("a command names one channel of this tool's own");
+    // The mask of zeros leaves the payload as it is.
+    let head = [0x81, 0x80 | length, 0, 0, 0, 0];
+    say(&subscriber.socket, &[&head, command.as_bytes()].concat())
+}
+
+/// Waits for the answer to [`command`], so that nothing is published before the subscription stands.
+fn commanded(subscriber: &mut Subscriber, wish: &Wish) -> Result<()> {
+    if wish.command.is_some() {
+        receive_until(&subscriber.socket, &mut subscriber.partial, SUBSCRIBED)?;
+    }
+    Ok(())
+}
+
+/// Reads until `bytes` hold `mark`; answers where it ends.
+fn receive_until(socket: &OwnedFd, bytes: &mut Vec<u8>, mark: &[u8]) -> Result<usize> {
+    loop {
+        if let Some(at) = bytes.windows(mark.len()).position(|window| window == mark) {
+            return Ok(at + mark.len());
+        }
+        let mut chunk = [0; 1024];
+        match recv(socket, &mut chunk[..], RecvFlags::empty())? {
+            (0, _) => return Err(refused(bytes)),
+            (read, _) => bytes.extend_from_slice(&chunk[..read]),
+        }
+    }
+}
+
 fn refused(answer: &[u8]) -> Error {
     Error::new(
         ErrorKind::ConnectionRefused,
-        format!("upgrade refused: {:?}", String::from_utf8_lossy(answer)),
+        format!("subscribing was refused: {:?}", String::from_utf8_lossy(answer)),
     )
 }
 
@@ -100,11 +156,21 @@ pub fn first_frame(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let payload = bytes.get(head..end)?;
     let frame = match bytes[0] {
         0x81 => Frame::Text(payload),
+        0xc1 => Frame::Compressed(payload),
+        0x82 => Frame::Binary(payload),
         0x89 => Frame::Ping(payload),
         0x88 => Frame::Close,
         _ => Frame::Other,
     };
     Some((frame, end))
+}
+
+/// Sends all of `bytes`; for the few that follow a handshake.
+pub fn say(socket: &OwnedFd, bytes: &[u8]) -> Result<()> {
+    match send(socket, bytes, SendFlags::NOSIGNAL)? {
+        sent if sent == bytes.len() => Ok(()),
+        _ => Err(Error::new(ErrorKind::WriteZero, "no room for a few bytes after the handshake")),
+    }
 }
 
 /// Answers a ping; the mask of zeros leaves the payload as it is.

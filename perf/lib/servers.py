@@ -1,0 +1,93 @@
+"""Servers under test: started for one round, pinned to a core, found by the port that they print, ended by pid."""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+PERF = pathlib.Path(__file__).resolve().parent.parent
+ROOT = PERF.parent
+CACHE = PERF / ".cache"
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+EXAMPLES = TARGET / "release" / "examples"
+SERVER_CORE, LOAD_CORE = 0, 1
+START_SECONDS_MAX = 15
+STOP_SECONDS_MAX = 2
+# Room for the idle connections of AG and CG, the subscribers and the publishers.
+CONNECTIONS_MAX = 18_000
+
+
+class Unavailable(Exception):
+    """A contestant that cannot be had here, and why."""
+
+
+class Server:
+    """A process whose output names its port, as `pattern` finds it; `cores` is a list as taskset takes it."""
+
+    def __init__(self, command, environment=None, pattern=r"http://[^:]+:(\d+)", cores=str(SERVER_CORE), options=()):
+        self.options = list(options)
+        self.output = []
+        self.process = subprocess.Popen(
+            ["taskset", "-c", cores, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, **(environment or {})}, cwd=tempfile.gettempdir())
+        self.pids = [self.process.pid]
+        self.port = self._port(re.compile(pattern))
+
+    def _port(self, pattern):
+        """The port once it is printed; a thread reads on, so that the server never blocks on its output."""
+        found = threading.Event()
+        threading.Thread(target=self._read, args=(pattern, found), daemon=True).start()
+        found.wait(START_SECONDS_MAX)
+        for line in self.output:
+            if match := pattern.search(line):
+                return int(match[1])
+        self.stop()
+        raise Unavailable(f"it did not start: {' '.join(self.output[-3:]).strip() or 'it said nothing'}")
+
+    def _read(self, pattern, found):
+        for line in self.process.stdout:
+            self.output = [*self.output[-50:], line]
+            if pattern.search(line):
+                found.set()
+        found.set()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def courier(path, shards=1, core=SERVER_CORE):
+    """Starts the Courier binary at `path` on `core`; with more shards than one it uses the load tool's core as well."""
+    settings = {"COURIER_SHARDS": str(shards), "COURIER_LOG_LEVEL": "warning",
+                "COURIER_MAX_TOTAL_CONNECTIONS": str(CONNECTIONS_MAX)}
+    cores = str(core) if shards == 1 else f"{SERVER_CORE},{LOAD_CORE}"
+    return lambda: Server([path, "serve", "0"], settings, cores=cores)
+
+
+def floor(kind):
+    return lambda: Server([EXAMPLES / "floor", kind])
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_listening(port, process):
+    until = time.monotonic() + START_SECONDS_MAX
+    while process.poll() is None and time.monotonic() < until:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise Unavailable("it did not start to listen")

@@ -1,0 +1,140 @@
+//! The longest time in which deliveries were owed and none came, and how much of it was this tool's own lateness: while
+//! the tool waits for its core it sees nothing, which says nothing about the server.
+
+use std::io::Result;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::pread;
+
+use crate::process::usage;
+
+/// How often the tool looks at its own lateness, and the shortest gap worth a look, nanoseconds. A look costs 2 us.
+const LOOK_NS: u64 = 1_000_000;
+/// How often the tool looks how long the server waited for its core, nanoseconds. A look costs some 10 us per thread.
+const SERVER_LOOK_NS: u64 = 20_000_000;
+
+/// Gaps between deliveries of one run.
+pub struct Stall {
+    schedstat: OwnedFd,
+    /// Start of the present gap, and what the tool's lateness summed up to then; none while nothing is owed.
+    since: Option<(u64, u64)>,
+    looked_ns: u64,
+    late_sum_ns: u64,
+    server: Vec<u32>,
+    server_looked_ns: u64,
+    server_waited_sum_ns: u64,
+    /// Longest gap, nanoseconds.
+    pub gap_ns: u64,
+    /// Longest gap after taking away the time in which this tool could not run, nanoseconds.
+    pub stall_ns: u64,
+    /// How long the server's threads were ready to run and did not, around that time, nanoseconds; nothing is taken away
+    /// for it. Looked at for stalls over a millisecond only, and over up to 20 ms more than the stall.
+    pub server_waited_ns: u64,
+    /// Longest time between two looks in which this tool was ready to run and did not, nanoseconds.
+    pub late_ns: u64,
+}
+
+impl Stall {
+    /// Nothing is owed yet; `server` are the processes of the server.
+    pub fn new(server: &[u32]) -> Result<Self> {
+        let schedstat = open("/proc/self/schedstat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut stall = Self {
+            schedstat,
+            since: None,
+            looked_ns: 0,
+            late_sum_ns: 0,
+            server: server.to_vec(),
+            server_looked_ns: 0,
+            server_waited_sum_ns: 0,
+            gap_ns: 0,
+            stall_ns: 0,
+            server_waited_ns: 0,
+            late_ns: 0,
+        };
+        stall.late_sum_ns = stall.lateness_ns().unwrap_or(0);
+        Ok(stall)
+    }
+
+    /// Forgets what was measured; called while nothing is owed.
+    pub fn reset(&mut self) {
+        (self.since, self.gap_ns, self.stall_ns, self.late_ns, self.server_waited_ns) = (None, 0, 0, 0, 0);
+    }
+
+    /// Deliveries are owed from now on, if they were not already.
+    pub fn owed(&mut self, now_ns: u64) {
+        self.since.get_or_insert((now_ns, self.late_sum_ns));
+    }
+
+    /// Something came; `more` tells whether something is still owed.
+    pub fn arrived(&mut self, now_ns: u64, more: bool) {
+        if let Some((since_ns, late_then_ns)) = self.since {
+            let gap_ns = now_ns.saturating_sub(since_ns);
+            if gap_ns > self.stall_ns && gap_ns > LOOK_NS {
+                self.look(now_ns);
+            }
+            self.gap_ns = self.gap_ns.max(gap_ns);
+            let stall_ns = gap_ns.saturating_sub(self.late_sum_ns - late_then_ns);
+            if stall_ns > self.stall_ns {
+                self.stall_ns = stall_ns;
+                self.server_waited_ns = if stall_ns > LOOK_NS { self.server_waited(now_ns) } else { 0 };
+            }
+        }
+        self.since = more.then_some((now_ns, self.late_sum_ns));
+    }
+
+    /// Called once per turn: looks at the own lateness now and then, so that a gap is charged with little of what was before it.
+    pub fn turned(&mut self, now_ns: u64) {
+        if now_ns.saturating_sub(self.looked_ns) > LOOK_NS {
+            self.look(now_ns);
+        }
+        if now_ns.saturating_sub(self.server_looked_ns) > SERVER_LOOK_NS {
+            self.server_waited(now_ns);
+        }
+    }
+
+    /// How long the server's threads waited for a core since the last look, nanoseconds.
+    fn server_waited(&mut self, now_ns: u64) -> u64 {
+        let sum_ns = usage(&self.server).waited_ns;
+        self.server_looked_ns = now_ns;
+        sum_ns.saturating_sub(std::mem::replace(&mut self.server_waited_sum_ns, sum_ns))
+    }
+
+    fn look(&mut self, now_ns: u64) {
+        let sum_ns = self.lateness_ns().unwrap_or(self.late_sum_ns);
+        self.late_ns = self.late_ns.max(sum_ns.saturating_sub(self.late_sum_ns));
+        (self.looked_ns, self.late_sum_ns) = (now_ns, sum_ns);
+    }
+
+    /// The second figure of the kernel's `schedstat`: nanoseconds spent ready to run without running.
+    fn lateness_ns(&self) -> Option<u64> {
+        let mut line = [0; 96];
+        let (line, _) = pread(&self.schedstat, &mut line[..], 0).ok().map(|read| line.split_at(read))?;
+        std::str::from_utf8(line).ok()?.split(' ').nth(1)?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn only_time_in_which_something_is_owed_counts() {
+        let mut stall = Stall::new(&[]).expect("the kernel keeps schedstat");
+        stall.owed(100 * MS);
+        stall.owed(103 * MS);
+        stall.arrived(104 * MS, true);
+        stall.arrived(106 * MS, false);
+        stall.owed(200 * MS);
+        stall.arrived(201 * MS, false);
+        assert_eq!(stall.gap_ns, 4 * MS);
+        assert!(stall.stall_ns <= stall.gap_ns);
+    }
+
+    #[test]
+    fn own_lateness_is_read_from_the_kernel() {
+        assert!(Stall::new(&[]).expect("the kernel keeps schedstat").lateness_ns().is_some());
+    }
+}
