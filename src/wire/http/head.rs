@@ -6,6 +6,7 @@
 use super::Refusal;
 use super::fields::Fields;
 use super::malformed::{BARE_LF, MALFORMED_LINE, bare_lf, refusal};
+use super::method::Method;
 use super::target::Target;
 use httparse::{Request, Status};
 use std::mem::MaybeUninit;
@@ -20,56 +21,6 @@ pub const FIELDS_MAX: usize = 100;
 /// Empty lines before a request line that are skipped. RFC 9112 2.2 asks for at least one, which old clients
 /// send after a body.
 pub const EMPTY_LINES_MAX: usize = 4;
-
-/// Request method (RFC 9110 9.3), compared case-sensitively.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// `GET`
-    Get,
-    /// `HEAD`
-    Head,
-    /// `POST`
-    Post,
-    /// `PUT`
-    Put,
-    /// `DELETE`
-    Delete,
-    /// `OPTIONS`
-    Options,
-    /// `PATCH`
-    Patch,
-    /// Any further token.
-    Other,
-}
-
-impl Method {
-    /// The method as on the wire; `OTHER` for one that has no name here.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Method::Get => "GET",
-            Method::Head => "HEAD",
-            Method::Post => "POST",
-            Method::Put => "PUT",
-            Method::Delete => "DELETE",
-            Method::Options => "OPTIONS",
-            Method::Patch => "PATCH",
-            Method::Other => "OTHER",
-        }
-    }
-
-    fn from_token(token: &str) -> Method {
-        match token {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            "POST" => Method::Post,
-            "PUT" => Method::Put,
-            "DELETE" => Method::Delete,
-            "OPTIONS" => Method::Options,
-            "PATCH" => Method::Patch,
-            _ => Method::Other,
-        }
-    }
-}
 
 /// How the end of a request body is found (RFC 9112 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +70,14 @@ pub struct Head<'b> {
     pub authorization: Option<&'b str>,
     /// `Access-Control-Request-Method`
     pub request_method: Option<&'b str>,
+    /// `Idempotency-Key`, as it came: a string in quotes or bare words.
+    pub idempotency_key: Option<&'b str>,
+    /// There is a `ce-specversion`: a CloudEvent in binary mode, its attributes are fields `ce-…`.
+    pub is_cloud_event: bool,
+    /// There is a `traceparent`.
+    pub(super) is_traced: bool,
+    /// The field lines and the blank line, as they came.
+    pub(super) lines: &'b [u8],
 }
 
 /// The fields of a WebSocket handshake (RFC 6455 4.1), unchecked; see `websocket::handshake::check`.
@@ -149,7 +108,7 @@ pub fn head<'b>(bytes: &'b [u8]) -> Result<Option<Head<'b>>, Refusal> {
     match request.parse_with_uninit_headers(text, &mut storage) {
         Ok(Status::Complete(len)) => {
             refuse_bare_lf_at_line_ends(&text[..len], &request)?;
-            read(&request, start + len).map(Some)
+            read(&request, start, &text[..len]).map(Some)
         }
         Ok(Status::Partial) => incomplete(window, text),
         Err(error) => refusal(error, text).map_or_else(|| incomplete(window, text), Err),
@@ -173,10 +132,14 @@ fn skip_empty_lines(window: &[u8]) -> Result<usize, Refusal> {
 
 /// `httparse` takes LF for CRLF. Each field name starts behind a line end, so it is enough to look there.
 fn refuse_bare_lf_at_line_ends(head: &[u8], request: &Request) -> Result<(), Refusal> {
-    let start = head.as_ptr().addr();
-    let names = request.headers.iter().map(|field| field.name.as_ptr().addr() - start);
+    let names = request.headers.iter().map(|field| offset(head, field.name.as_bytes()));
     let ends_well = |at: usize| head[..at].ends_with(b"\r\n");
     if names.chain([head.len() - 2]).all(ends_well) && ends_well(head.len()) { Ok(()) } else { Err(BARE_LF) }
+}
+
+/// Where `part` stands in `whole`, of which it is a part.
+fn offset(whole: &[u8], part: &[u8]) -> usize {
+    part.as_ptr().addr() - whole.as_ptr().addr()
 }
 
 fn incomplete<'b>(window: &[u8], text: &[u8]) -> Result<Option<Head<'b>>, Refusal> {
@@ -190,12 +153,12 @@ fn incomplete<'b>(window: &[u8], text: &[u8]) -> Result<Option<Head<'b>>, Refusa
 }
 
 /// The meaning of a head whose grammar `httparse` has seen to.
-fn read<'b>(request: &Request<'_, 'b>, len: usize) -> Result<Head<'b>, Refusal> {
+fn read<'b>(request: &Request<'_, 'b>, start: usize, text: &'b [u8]) -> Result<Head<'b>, Refusal> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(MALFORMED_LINE);
     };
     let target = Target::read(method, target)?;
-    let mut fields = Fields::default();
+    let mut fields = Fields::of(text);
     for field in request.headers.iter() {
         fields.take(field.name, field.value)?;
     }
@@ -204,12 +167,13 @@ fn read<'b>(request: &Request<'_, 'b>, len: usize) -> Result<Head<'b>, Refusal> 
         return Err(Refusal::bad("An HTTP/1.1 request needs a Host field"));
     }
     let framing = fields.framing(minor)?;
+    let first_line = request.headers.first().map_or(text.len(), |field| offset(text, field.name.as_bytes()));
     Ok(Head {
         method: Method::from_token(method),
         path: target.path,
         query: target.query,
         minor,
-        len,
+        len: start + text.len(),
         framing,
         keep_alive: !fields.close && (minor == 1 || fields.keep_alive),
         expect_continue: fields.expect_continue
@@ -224,6 +188,10 @@ fn read<'b>(request: &Request<'_, 'b>, len: usize) -> Result<Head<'b>, Refusal> 
         service_name: fields.service_name,
         authorization: fields.authorization,
         request_method: fields.request_method,
+        idempotency_key: fields.idempotency_key,
+        is_cloud_event: fields.is_cloud_event,
+        is_traced: fields.is_traced,
+        lines: &text[first_line..],
     })
 }
 

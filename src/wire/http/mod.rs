@@ -7,12 +7,15 @@
 mod body;
 mod fields;
 mod head;
+mod lines;
 mod malformed;
+mod method;
 mod response;
 mod target;
 
 pub use body::{Body, EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX};
-pub use head::{EMPTY_LINES_MAX, FIELDS_MAX, Framing, HEAD_BYTES_MAX, Head, Method, Upgrade, head};
+pub use head::{EMPTY_LINES_MAX, FIELDS_MAX, Framing, HEAD_BYTES_MAX, Head, Upgrade, head};
+pub use method::Method;
 pub use response::{CONTINUE, Response, imf_fixdate, reason};
 pub use target::{percent_decode, query};
 

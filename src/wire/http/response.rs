@@ -27,30 +27,30 @@ pub struct Response<'r> {
 }
 
 impl Response<'_> {
-    /// Appends the whole answer.
+    /// Appends the whole answer. Each line begins with the end of the line before, so that constant pieces join.
     pub fn write(&self, out: &mut Vec<u8>) {
         let without_body = matches!(self.status, 100..=199 | 204 | 304);
         self.write_status_line(out);
         if !self.date.is_empty() {
-            write_field("Date", self.date, out);
+            write_value(b"\r\nDate: ", self.date, out);
         }
         if let Some(content_type) = self.content_type {
-            write_field("Content-Type", content_type, out);
+            write_value(b"\r\nContent-Type: ", content_type, out);
         }
         for (name, value) in self.fields {
-            write_field(name, value, out);
+            write_value(b"\r\n", name, out);
+            write_value(b": ", value, out);
         }
         if !without_body {
-            out.extend_from_slice(b"Content-Length: ");
+            out.extend_from_slice(b"\r\nContent-Length: ");
             write_decimal(self.body.len(), out);
-            out.extend_from_slice(b"\r\n");
         }
         if self.close {
-            out.extend_from_slice(b"Connection: close\r\n");
+            out.extend_from_slice(b"\r\nConnection: close");
         } else if self.minor == 0 {
-            out.extend_from_slice(b"Connection: keep-alive\r\n");
+            out.extend_from_slice(b"\r\nConnection: keep-alive");
         }
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(b"\r\n\r\n");
         if !without_body && !self.head_only {
             out.extend_from_slice(self.body);
         }
@@ -58,23 +58,19 @@ impl Response<'_> {
 
     fn write_status_line(&self, out: &mut Vec<u8>) {
         if self.status == 200 {
-            out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+            out.extend_from_slice(b"HTTP/1.1 200 OK");
             return;
         }
         out.extend_from_slice(b"HTTP/1.1 ");
         write_decimal(usize::from(self.status), out);
-        out.push(b' ');
-        out.extend_from_slice(reason(self.status).as_bytes());
-        out.extend_from_slice(b"\r\n");
+        write_value(b" ", reason(self.status), out);
     }
 }
 
-fn write_field(name: &str, value: &str, out: &mut Vec<u8>) {
+fn write_value(before: &[u8], value: &str, out: &mut Vec<u8>) {
     debug_assert!(!value.contains(['\r', '\n']), "a field value that would split the answer");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
+    out.extend_from_slice(before);
     out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Decimal digits of `usize::MAX` on 64 bits.

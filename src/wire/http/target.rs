@@ -15,7 +15,7 @@ pub(super) struct Target<'b> {
 
 impl<'b> Target<'b> {
     pub fn read(method: &str, raw: &'b str) -> Result<Target<'b>, Refusal> {
-        if raw.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
+        if !raw.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
             return Err(Refusal::bad("The target holds a character that must be percent-encoded"));
         }
         match (method, raw) {
@@ -27,8 +27,9 @@ impl<'b> Target<'b> {
     }
 
     fn of_path(raw: &'b str, authority: Option<&'b str>) -> Target<'b> {
-        let (path, query) = raw.split_once('?').unwrap_or((raw, ""));
-        Target { path, query, authority }
+        // Byte by byte: a target is too short for the search that `split_once` sets up.
+        let end = raw.bytes().position(|byte| byte == b'?').unwrap_or(raw.len());
+        Target { path: &raw[..end], query: raw.get(end + 1..).unwrap_or_default(), authority }
     }
 
     /// `http://host:port/path?query`, which a server must accept (RFC 9112 3.2.2).
@@ -59,14 +60,20 @@ pub(super) fn authority_is_valid(authority: &str) -> bool {
             (!address.is_empty() && address.bytes().all(allowed), port)
         }
         None => {
-            let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+            let end = authority.bytes().position(|byte| byte == b':').unwrap_or(authority.len());
+            let (host, port) = authority.split_at(end);
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || is_host_punctuation(byte);
             (!host.is_empty() && host.bytes().all(allowed), port)
         }
     };
     let port_is_valid =
         port.strip_prefix(':').is_none_or(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
     host_is_valid && port_is_valid && (port.is_empty() || port.starts_with(':'))
+}
+
+/// RFC 3986 3.2.2: unreserved and sub-delims, and the sign of an escape.
+fn is_host_punctuation(byte: u8) -> bool {
+    matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&'..=b',' | b';' | b'=')
 }
 
 /// Percent-decodes exactly once (RFC 3986 2.1). What needs no decoding is returned as it is and `scratch` stays

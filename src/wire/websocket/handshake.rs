@@ -34,14 +34,18 @@ fn key_is_valid(key: &str) -> bool {
     key.strip_suffix("==").is_some_and(|bits| bits.len() == KEY_CHARACTERS && bits.bytes().all(allowed))
 }
 
-/// Appends the whole 101 answer. `protocol` is the one that was chosen of those that the client offered.
-pub fn accept(key: &str, protocol: Option<&str>, out: &mut Vec<u8>) {
+/// Appends the whole 101 answer. `protocol` is the one that was chosen of those that the client offered,
+/// `extensions` the answer to its offers (`deflate::Accepted::header`).
+pub fn accept(key: &str, protocol: Option<&str>, extensions: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
     );
     write_field(b"Sec-WebSocket-Accept: ", &derive_accept_key(key.as_bytes()), out);
     if let Some(protocol) = protocol {
         write_field(b"Sec-WebSocket-Protocol: ", protocol, out);
+    }
+    if let Some(extensions) = extensions {
+        write_field(b"Sec-WebSocket-Extensions: ", extensions, out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -72,11 +76,12 @@ mod tests {
     fn the_example_of_the_rfc_is_accepted_as_there() {
         let key = judged(REQUEST).unwrap();
         let mut out = Vec::new();
-        accept(&key, Some("chat"), &mut out);
+        accept(&key, Some("chat"), Some("permessage-deflate"), &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\
+             Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
         );
     }
 

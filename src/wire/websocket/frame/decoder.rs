@@ -5,8 +5,9 @@
 //! checked is kept between calls, so that bad UTF-8 is refused without waiting for the frame's end.
 use super::super::close::read_close;
 use super::super::utf8::Utf8;
+use super::assembly::{Assembly, Kind, valid_text};
 use super::header::{Header, unmask};
-use super::{Message, Step, Violation};
+use super::{Message, RSV1, Step, Violation};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 /// Bytes of an unfinished frame's text that are unmasked at a time to be checked.
@@ -21,19 +22,19 @@ pub struct Decoder {
     checked_bytes: usize,
     /// The text of the message under way.
     utf8: Utf8,
-}
-
-#[derive(Debug)]
-struct Assembly {
-    bytes: Vec<u8>,
-    is_text: bool,
-    is_finished: bool,
+    /// The reserved bits that an extension gives a meaning: `RSV1` for permessage-deflate.
+    extension_bits: u8,
 }
 
 impl Decoder {
     /// A decoder for a fresh connection.
     pub fn new() -> Decoder {
         Decoder::default()
+    }
+
+    /// A decoder for a fresh connection with permessage-deflate: messages may come compressed.
+    pub fn with_compression() -> Decoder {
+        Decoder { extension_bits: RSV1, ..Decoder::default() }
     }
 
     /// Bytes that are held for a fragmented message. A finished one is released by the next call of `next`, for which
@@ -54,7 +55,7 @@ impl Decoder {
         message_bytes_max: usize,
     ) -> Result<Step<'b>, Violation> {
         self.assembly.take_if(|assembly| assembly.is_finished);
-        let Some(header) = Header::read(bytes)? else {
+        let Some(header) = Header::read(bytes, self.extension_bits)? else {
             return Ok(Step::Partial { needed: Header::bytes_needed(bytes) });
         };
         self.admit(&header, message_bytes_max)?;
@@ -69,26 +70,34 @@ impl Decoder {
         Ok(Step::Frame { consumed, message })
     }
 
-    /// Messages are not mixed (RFC 6455 5.4) and stay below the limit. Control frames may stand anywhere.
+    /// Messages are not mixed (RFC 6455 5.4) and stay below the limit. Control frames may stand anywhere. The first
+    /// frame of a message tells that it is compressed (RFC 7692 6.1).
     fn admit(&self, header: &Header, message_bytes_max: usize) -> Result<(), Violation> {
         let OpCode::Data(data) = header.opcode else {
             return Ok(());
         };
-        if (data == Data::Continue) != self.assembly.is_some() {
+        let continues = data == Data::Continue;
+        if continues != self.assembly.is_some() || continues && header.is_compressed {
             return Err(Violation::PROTOCOL);
         }
         let left = message_bytes_max.saturating_sub(self.buffered_bytes());
         if header.payload_bytes > left as u64 { Err(Violation::TOO_BIG) } else { Ok(()) }
     }
 
-    fn is_text(&self, opcode: OpCode) -> bool {
-        let continues_text = || self.assembly.as_ref().is_some_and(|assembly| assembly.is_text);
-        opcode == OpCode::Data(Data::Text) || opcode == OpCode::Data(Data::Continue) && continues_text()
+    /// The payload can be checked as text while it comes.
+    fn is_text(&self, header: &Header) -> bool {
+        match header.opcode {
+            OpCode::Data(Data::Text) => !header.is_compressed,
+            OpCode::Data(Data::Continue) => {
+                self.assembly.as_ref().is_some_and(|assembly| assembly.kind == Kind::Text)
+            }
+            _ => false,
+        }
     }
 
     /// Checks the text of an unfinished frame as far as it has come and was not checked before.
     fn look_ahead(&mut self, header: &Header, masked: &[u8]) -> Result<(), Violation> {
-        if !self.is_text(header.opcode) {
+        if !self.is_text(header) {
             return Ok(());
         }
         let mut window = [0; LOOKAHEAD_BYTES];
@@ -114,8 +123,12 @@ impl Decoder {
             OpCode::Control(Control::Close) => Some(Message::Close(read_close(payload)?)),
             OpCode::Control(Control::Ping) => Some(Message::Ping(payload)),
             OpCode::Control(Control::Pong) => Some(Message::Pong(payload)),
-            OpCode::Data(Data::Text) if header.is_final => Some(Message::Text(self.whole_text(payload)?)),
-            OpCode::Data(Data::Binary) if header.is_final => Some(Message::Binary(payload)),
+            OpCode::Data(Data::Text) if header.is_final && !header.is_compressed => {
+                Some(Message::Text(self.whole_text(payload)?))
+            }
+            OpCode::Data(Data::Text | Data::Binary) if header.is_final => {
+                Some(Kind::of(header).message(payload)?)
+            }
             OpCode::Data(_) => return self.fragment(header, payload),
             OpCode::Control(Control::Reserved(_)) => return Err(Violation::PROTOCOL),
         })
@@ -129,25 +142,12 @@ impl Decoder {
     }
 
     fn fragment<'b>(&'b mut self, header: &Header, payload: &[u8]) -> Result<Option<Message<'b>>, Violation> {
-        let is_text = self.is_text(header.opcode);
-        if is_text {
+        if self.is_text(header) {
             self.utf8.feed(&payload[self.checked_bytes..]).map_err(|_| Violation::INVALID_UTF8)?;
             self.checked_bytes = 0;
         }
-        let empty = || Box::new(Assembly { bytes: Vec::new(), is_text, is_finished: false });
-        let assembly = self.assembly.get_or_insert_with(empty);
-        assembly.bytes.extend_from_slice(payload);
-        assembly.is_finished = header.is_final;
-        Ok(match (header.is_final, is_text) {
-            (false, _) => None,
-            (true, false) => Some(Message::Binary(&assembly.bytes)),
-            (true, true) => Some(Message::Text(valid_text(&assembly.bytes)?)),
-        })
+        self.assembly.get_or_insert_with(|| Assembly::begin(header)).add(payload, header.is_final)
     }
-}
-
-fn valid_text(bytes: &[u8]) -> Result<&str, Violation> {
-    str::from_utf8(bytes).map_err(|_| Violation::INVALID_UTF8)
 }
 
 #[cfg(test)]

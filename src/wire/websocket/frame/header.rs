@@ -1,8 +1,11 @@
 //! The header of a client's frame (RFC 6455 5.2), with the rules that hold for each frame alone.
-use super::{CONTROL_BYTES_MAX, Violation};
+use super::{CONTROL_BYTES_MAX, RSV1, Violation};
 use std::io::Cursor;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::OpCode;
+
+/// The bits of a first byte that RFC 6455 gives no meaning.
+const RESERVED_BITS: u8 = 0x70;
 
 pub(super) struct Header {
     /// Bytes of the header itself.
@@ -11,11 +14,14 @@ pub(super) struct Header {
     pub mask: [u8; 4],
     pub is_final: bool,
     pub opcode: OpCode,
+    /// The first reserved bit: a message begins that is compressed (RFC 7692 6).
+    pub is_compressed: bool,
 }
 
 impl Header {
-    /// The header at the start of `bytes`, once it is whole.
-    pub fn read(bytes: &[u8]) -> Result<Option<Header>, Violation> {
+    /// The header at the start of `bytes`, once it is whole. `extension_bits` are those that were agreed upon: `RSV1`,
+    /// or none.
+    pub fn read(bytes: &[u8], extension_bits: u8) -> Result<Option<Header>, Violation> {
         let mut cursor = Cursor::new(bytes);
         // The one error there is with bytes in memory: a reserved opcode.
         let parsed = FrameHeader::parse(&mut cursor).map_err(|_| Violation::PROTOCOL)?;
@@ -23,11 +29,16 @@ impl Header {
             return Ok(None);
         };
         let shortest = cursor.position() as usize == shortest_header_bytes(payload_bytes);
-        let (true, true, Some(mask)) = (is_sound(&header, payload_bytes), shortest, header.mask) else {
+        let reserved = bytes[0] & RESERVED_BITS & !extension_bits != 0;
+        let (true, true, false, Some(mask)) =
+            (is_sound(&header, payload_bytes), shortest, reserved, header.mask)
+        else {
             return Err(Violation::PROTOCOL);
         };
+        let is_compressed = bytes[0] & RSV1 != 0;
         let FrameHeader { is_final, opcode, .. } = header;
-        Ok(Some(Header { bytes: cursor.position() as usize, payload_bytes, mask, is_final, opcode }))
+        let bytes = cursor.position() as usize;
+        Ok(Some(Header { bytes, payload_bytes, mask, is_final, opcode, is_compressed }))
     }
 
     /// Bytes of the header at the start of `bytes`, as far as they tell.
@@ -44,13 +55,12 @@ impl Header {
     }
 }
 
-/// No extension gives the reserved bits a meaning, the highest bit of a length is zero, and control frames are short
-/// and whole (RFC 6455 5.2, 5.5).
+/// The highest bit of a length is zero, and control frames are short and whole (RFC 6455 5.2, 5.5) and not compressed
+/// (RFC 7692 6.1).
 fn is_sound(header: &FrameHeader, payload_bytes: u64) -> bool {
-    let reserved = header.rsv1 || header.rsv2 || header.rsv3;
     let is_control = matches!(header.opcode, OpCode::Control(_));
-    let fits = !is_control || (header.is_final && payload_bytes <= CONTROL_BYTES_MAX as u64);
-    !reserved && fits && i64::try_from(payload_bytes).is_ok()
+    let fits = !is_control || (header.is_final && !header.rsv1 && payload_bytes <= CONTROL_BYTES_MAX as u64);
+    fits && i64::try_from(payload_bytes).is_ok()
 }
 
 /// The least bytes of a masked header; no more may be used (RFC 6455 5.2).
@@ -70,8 +80,8 @@ pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     for word in words {
         *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
     }
-    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
-        *byte ^= mask;
+    for (at, byte) in rest.iter_mut().enumerate() {
+        *byte ^= mask[at % 4];
     }
 }
 
@@ -92,28 +102,32 @@ mod tests {
             (b"\x81\x7f", 10),
         ] {
             assert_eq!(Header::bytes_needed(bytes), needed);
-            assert!(Header::read(bytes).is_ok_and(|header| header.is_none()) || bytes[1] == 5);
+            assert!(Header::read(bytes, 0).is_ok_and(|header| header.is_none()) || bytes[1] == 5);
         }
     }
 
     #[test]
     fn a_length_in_a_longer_form_than_needed_is_refused() {
         for bytes in [&b"\x82\xfe\0\x7d\0\0\0\0"[..], b"\x82\xff\0\0\0\0\0\0\xff\xff\0\0\0\0"] {
-            assert!(Header::read(bytes).is_err_and(|violation| violation.code == 1002));
+            assert!(Header::read(bytes, 0).is_err_and(|violation| violation.code == 1002));
         }
         for bytes in [&b"\x82\xfe\0\x7e\0\0\0\0"[..], b"\x82\xff\0\0\0\0\0\x01\0\0\0\0\0\0"] {
-            assert!(Header::read(bytes).is_ok_and(|header| header.is_some()));
+            assert!(Header::read(bytes, 0).is_ok_and(|header| header.is_some()));
         }
     }
 
     #[test]
     fn each_frame_alone_obeys_the_rules() {
-        let refused = |bytes: &[u8]| Header::read(bytes).is_err_and(|violation| violation.code == 1002);
+        let judged = |bytes: &[u8], bits| Header::read(bytes, bits).map(|_| ());
+        let refused = |bytes: &[u8]| judged(bytes, 0) == Err(Violation::PROTOCOL);
         for first in [0x81, 0x82, 0x80, 0x01, 0x88, 0x89, 0x8a] {
             assert!(!refused(&[first, 0x80, 0, 0, 0, 0]), "{first:x}");
             assert!(refused(&[first, 0x00]), "{first:x} without mask");
             for reserved in [0x10, 0x20, 0x40, 0x70] {
                 assert!(refused(&[first | reserved, 0x80, 0, 0, 0, 0]), "{first:x} with reserved bits");
+                let is_data = first & 0x8 == 0;
+                let agreed = judged(&[first | reserved, 0x80, 0, 0, 0, 0], RSV1).is_ok();
+                assert_eq!(agreed, is_data && reserved == 0x40, "{first:x} with compression");
             }
         }
         for first in
