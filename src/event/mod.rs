@@ -1,15 +1,30 @@
-//! The nouns of the hub: what a channel is called, where an event stands in it, and the bytes that every
-//! subscriber is sent. Each is valid once it exists, so nobody behind this room checks again.
+//! The nouns of the hub: what a channel is called, what an event is, how urgent, where it stands in its channel, who
+//! wants it. Each is valid once it exists, so nobody behind this room checks again.
 
 mod channel;
+mod connection;
+
 mod facts;
-mod frame;
+mod filter;
+mod form;
+mod object;
+mod pattern;
+mod plain;
 mod position;
+mod priority;
+
 mod timestamp;
+mod walk;
 
 pub use channel::{BadChannel, CHANNEL_BYTES_MAX, Channel};
-pub use facts::{BadEvent, DEPTH_MAX, Facts, Text, too_deep};
-pub use frame::Frame;
+pub use connection::ConnectionId;
+pub use facts::{BadEvent, DEPTH_MAX, Facts, Text, syntax_words, too_deep};
+pub use filter::{Filter, Priorities};
+pub use form::{FORMS_MAX, Form, LABEL_BYTES, Label, Rendered, Renderer, Renderers};
+pub use object::{Event, Extras};
+pub use pattern::{BadPattern, PATTERN_BYTES_MAX, Pattern, matches};
 pub(crate) use position::write_decimal;
 pub use position::{POSITION_BYTES_MAX, Position};
+pub use priority::{PRIORITY_NAMES, Priority};
 pub use timestamp::unix_ms_of;
+pub use walk::{Stray, Walk};

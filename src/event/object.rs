@@ -1,0 +1,298 @@
+//! An event: one JSON object, immutable once it exists, encoded once as a WebSocket text frame and shared by every
+//! subscriber on every core (frames from a server are not masked, so one encoding serves all; RFC 6455 5.1). Made at
+//! admission; other forms of it are rendered when the first subscriber wants one.
+
+use super::form::{FORMS_MAX, Form, Rendered, Renderers};
+use super::{Channel, ConnectionId, Facts, Position, Priority, Text};
+use crate::wire::websocket::frame::HEADER_BYTES_MAX;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
+
+/// An event, cheap to clone and to hand to another core.
+#[derive(Clone)]
+pub struct Event(Arc<Inner>);
+
+struct Inner {
+    /// The frame: a header, then the text.
+    frame: Vec<u8>,
+    header_bytes: u8,
+    priority: Priority,
+    kind: Part,
+    source: Part,
+    at_ms: u64,
+    extras: Option<Box<Extras>>,
+    late: OnceLock<Box<Late>>,
+}
+
+/// What most events never need.
+#[derive(Default)]
+struct Late {
+    rendered: [OnceLock<Rendered>; FORMS_MAX],
+    key: OnceLock<Option<Box<str>>>,
+    kind: Option<Box<str>>,
+    source: Option<Box<str>>,
+}
+
+impl Late {
+    #[cold]
+    fn with_copies(facts: &Facts<'_>) -> Box<Late> {
+        let copy = |value: &Text<'_>| value.0.as_deref().map(Box::from);
+        Box::new(Late { kind: copy(&facts.kind), source: copy(&facts.source), ..Late::default() })
+    }
+}
+
+/// What a publisher said about an event; made only when something of it is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// How urgent.
+    pub priority: Priority,
+    /// Not to be delivered from then on, in steady microseconds.
+    pub expires_us: Option<u64>,
+    /// Who is not to get it.
+    pub exclude: Option<ConnectionId>,
+    /// A repeat with the same one within five minutes is answered as the first was, and not delivered.
+    pub id: Option<Box<str>>,
+    /// The text is an event object of the router dialect.
+    pub router: bool,
+    /// Carried along.
+    pub target: Option<Box<str>>,
+    /// Carried along.
+    pub correlation_id: Option<Box<str>>,
+    /// Carried along (W3C trace context).
+    pub traceparent: Option<Box<str>>,
+}
+
+/// Where a string of the event stands in its text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Part {
+    at: u32,
+    len: u32,
+}
+
+impl Part {
+    /// There is no such string.
+    const NONE: Part = Part { at: u32::MAX, len: 0 };
+    /// It is escaped in the text, or not in this text: a copy is kept.
+    const COPIED: Part = Part { at: u32::MAX, len: 1 };
+
+    fn of(value: &Option<Cow<'_, str>>, text: &str) -> Part {
+        match value {
+            None => Part::NONE,
+            Some(Cow::Owned(_)) => Part::COPIED,
+            Some(Cow::Borrowed(value)) => {
+                // Borrowed from this text, which its address tells, or from the one that this was made from.
+                let at = (value.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+                let within = at <= text.len() && value.len() <= text.len() - at;
+                if within { Part { at: at as u32, len: value.len() as u32 } } else { Part::COPIED }
+            }
+        }
+    }
+
+    fn read<'e>(self, text: &'e [u8], copy: impl FnOnce() -> Option<&'e str>) -> Option<&'e str> {
+        match self {
+            Part::NONE => None,
+            Part::COPIED => copy(),
+            Part { at, len } => std::str::from_utf8(&text[at as usize..(at + len) as usize]).ok(),
+        }
+    }
+}
+
+impl Event {
+    /// Takes a text that was checked, and what was read of it (of the text that it was made from, if it was stamped).
+    /// `at_ms` is the server's time, in Unix milliseconds.
+    pub fn new(text: &str, facts: &Facts<'_>, extras: Option<Box<Extras>>, at_ms: u64) -> Event {
+        let (frame, header_bytes) = frame(text.as_bytes());
+        let (kind, source) = (Part::of(&facts.kind.0, text), Part::of(&facts.source.0, text));
+        let late = match kind == Part::COPIED || source == Part::COPIED {
+            true => OnceLock::from(Late::with_copies(facts)),
+            false => OnceLock::new(),
+        };
+        Event(Arc::new(Inner {
+            frame,
+            header_bytes,
+            priority: extras.as_ref().map_or(Priority::NORMAL, |extras| extras.priority),
+            kind,
+            source,
+            at_ms,
+            extras,
+            late,
+        }))
+    }
+
+    /// The text, byte for byte as it was published.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(self.payload()).expect("it was made from a text")
+    }
+
+    /// [`Event::text`] as bytes, for which nothing needs to be looked at.
+    pub fn payload(&self) -> &[u8] {
+        &self.0.frame[self.0.header_bytes.into()..]
+    }
+
+    /// The text as one unfragmented frame: [`Form::RAW`].
+    pub fn frame(&self) -> &[u8] {
+        &self.0.frame
+    }
+
+    /// `type`, when it is a string.
+    pub fn kind(&self) -> Option<&str> {
+        self.0.kind.read(self.payload(), || self.0.late.get()?.kind.as_deref())
+    }
+
+    /// `source`, flat or nested, when it is a string.
+    pub fn source(&self) -> Option<&str> {
+        self.0.source.read(self.payload(), || self.0.late.get()?.source.as_deref())
+    }
+
+    /// How urgent.
+    pub fn priority(&self) -> Priority {
+        self.0.priority
+    }
+
+    /// When the server took it, in Unix milliseconds.
+    pub fn at_ms(&self) -> u64 {
+        self.0.at_ms
+    }
+
+    /// What else the publisher said.
+    pub fn extras(&self) -> Option<&Extras> {
+        self.0.extras.as_deref()
+    }
+
+    /// Whether nobody is to get it any more.
+    pub fn is_expired(&self, now_us: u64) -> bool {
+        self.extras().and_then(|extras| extras.expires_us).is_some_and(|expires_us| expires_us <= now_us)
+    }
+
+    /// The field `key` at the top, when it is a string: of events of one channel with the same key only the latest
+    /// counts. Read when it is first asked for.
+    pub fn key(&self) -> Option<&str> {
+        #[derive(serde::Deserialize)]
+        struct Keyed<'e> {
+            #[serde(borrow, default)]
+            key: Text<'e>,
+        }
+        let read = || serde_json::from_str::<Keyed<'_>>(self.text()).ok()?.key.0.map(|key| key.into());
+        self.late().key.get_or_init(read).as_deref()
+    }
+
+    /// The event in a form, which is made when it is first asked for, by whichever core that is. The channel and the
+    /// position are the event's own, so every caller gives the same.
+    ///
+    /// # Panics
+    /// If `form` is [`Form::RAW`] or not in the table.
+    pub fn rendered(&self, form: Form, channel: &Channel, position: Position, table: Renderers) -> &Rendered {
+        self.late().rendered[usize::from(form.0)].get_or_init(|| {
+            let mut bytes = Vec::with_capacity(self.frame().len() + RENDERED_MORE_BYTES);
+            let splice_at = table[usize::from(form.0)](self, channel, position, &mut bytes);
+            Rendered { bytes: bytes.into_boxed_slice(), splice_at }
+        })
+    }
+
+    /// The event in a form that it was rendered in already.
+    pub fn rendering(&self, form: Form) -> Option<&Rendered> {
+        self.0.late.get()?.rendered[usize::from(form.0)].get()
+    }
+
+    fn late(&self) -> &Late {
+        self.0.late.get_or_init(Box::default)
+    }
+}
+
+/// What an envelope adds to an event, about: a guess for the first allocation.
+const RENDERED_MORE_BYTES: usize = 256;
+
+/// One unmasked text frame, and how long its header is (RFC 6455 5.2). By hand, because it is written once per
+/// publish: the general way to write a header costs 53 instructions of the 250 that making an event takes.
+#[inline]
+fn frame(payload: &[u8]) -> (Vec<u8>, u8) {
+    let room =
+        |header_bytes: u8| (Vec::with_capacity(usize::from(header_bytes) + payload.len()), header_bytes);
+    let (mut frame, header_bytes): (Vec<u8>, u8);
+    match payload.len() {
+        len @ 0..=125 => {
+            (frame, header_bytes) = room(2);
+            frame.extend_from_slice(&[0x81, len as u8]);
+        }
+        len @ 126..=0xffff => {
+            (frame, header_bytes) = room(4);
+            frame.extend_from_slice(&[0x81, 126, (len >> 8) as u8, len as u8]);
+        }
+        len => {
+            (frame, header_bytes) = room(HEADER_BYTES_MAX as u8);
+            frame.extend_from_slice(&[0x81, 127]);
+            frame.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(payload);
+    (frame, header_bytes)
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::websocket::frame::{Opcode, write_frame};
+
+    fn event(text: &str) -> Event {
+        Event::new(text, &Facts::read(text).unwrap(), None, 7)
+    }
+
+    #[test]
+    fn the_text_comes_back_for_every_length_form_and_the_frame_is_written_in_one_piece() {
+        for len in [1, 100, 125, 126, 65_535, 65_536, 1 << 20] {
+            let text = format!("\"{}\"", "x".repeat(len));
+            let event = Event::new(&text, &Facts::default(), None, 0);
+            assert_eq!(event.text(), text);
+            let mut frame = Vec::new();
+            write_frame(Opcode::Text, text.as_bytes(), &mut frame);
+            assert_eq!(event.frame(), frame);
+        }
+    }
+
+    #[test]
+    fn strings_are_found_whether_plain_or_escaped_or_of_another_text() {
+        let plain = event(r#"{"type":"a.b","metadata":{"source":"s"}}"#);
+        assert_eq!((plain.kind(), plain.source()), (Some("a.b"), Some("s")));
+        assert!(plain.0.kind == Part { at: 9, len: 3 });
+        let escaped = event(r#"{"type":"a\u0062","source":1}"#);
+        assert_eq!((escaped.kind(), escaped.source()), (Some("ab"), None));
+        let facts = Facts::read(r#"{"type":"t"}"#).unwrap();
+        let stamped = Event::new(r#"{"timestamp":"T","type":"t"}"#, &facts, None, 0);
+        assert_eq!((stamped.kind(), stamped.at_ms()), (Some("t"), 0));
+    }
+
+    #[test]
+    fn a_key_is_the_string_at_the_top() {
+        for (text, key) in [
+            (r#"{"key":"k"}"#, Some("k")),
+            (r#"{"data":{"key":"k"}}"#, None),
+            (r#"{"key":{"key":"k"}}"#, None),
+            (r#"{"key":"\u006b"}"#, Some("k")),
+        ] {
+            assert_eq!(event(text).key(), key, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_form_is_rendered_once() {
+        fn render(event: &Event, channel: &Channel, position: Position, out: &mut Vec<u8>) -> Option<u32> {
+            out.extend_from_slice(format!("{channel} {position} {}", event.text()).as_bytes());
+            Some(3)
+        }
+        let event = event(r#"{"x":1}"#);
+        let (channel, position) = (Channel::parse("c").unwrap(), Position { epoch: 1, offset: 2 });
+        assert!(event.rendering(Form(1)).is_none());
+        let first: *const Rendered = event.rendered(Form(1), &channel, position, &[render, render]);
+        let again = event.clone();
+        let again = again.rendered(Form(1), &channel, position, &[]);
+        assert!(std::ptr::eq(first, again));
+        assert_eq!(&*again.bytes, b"c 00000001-2 {\"x\":1}");
+        assert_eq!(again.wire_bytes(), again.bytes.len() + 36);
+    }
+}

@@ -1,0 +1,341 @@
+//! A walk over JSON text (RFC 8259), once and without a copy: checks the grammar, hands out the strings that are asked
+//! for, and passes over the rest. Made for what is forwarded verbatim, where a document is never needed. It says that
+//! something is wrong, not what: that is told by a reader with better words, when it matters.
+
+use super::facts::{DEPTH_MAX, Text};
+use super::plain::plain_bytes;
+use std::borrow::Cow;
+
+/// Where a walk stands.
+pub struct Walk<'t> {
+    text: &'t str,
+    at: usize,
+    /// Objects that were entered.
+    depth: usize,
+}
+
+/// Why a walk ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stray {
+    /// The text is not JSON.
+    Syntax,
+    /// It nests deeper than [`DEPTH_MAX`].
+    TooDeep,
+}
+
+/// A string as it stands between its quotes.
+#[derive(Clone, Copy, Debug)]
+struct Word<'t> {
+    raw: &'t str,
+    escaped: bool,
+}
+
+impl<'t> Word<'t> {
+    /// The string, unless it escapes half a character, which no text can hold.
+    #[inline]
+    fn text(self) -> Option<Cow<'t, str>> {
+        if self.escaped { self.unescaped().map(Cow::Owned) } else { Some(Cow::Borrowed(self.raw)) }
+    }
+
+    #[cold]
+    fn unescaped(self) -> Option<String> {
+        serde_json::from_str(&format!("\"{}\"", self.raw)).ok()
+    }
+}
+
+impl<'t> Walk<'t> {
+    /// Stands before the first value.
+    pub fn new(text: &'t str) -> Walk<'t> {
+        let mut walk = Walk { text, at: 0, depth: 0 };
+        walk.skip_space();
+        walk
+    }
+
+    /// The byte ahead; 0, which no JSON holds outside of its strings, at the end.
+    #[inline]
+    pub fn ahead(&self) -> u8 {
+        self.text.as_bytes().get(self.at).copied().unwrap_or(0)
+    }
+
+    /// Where it stands, in bytes.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What was passed since then.
+    pub fn since(&self, start: usize) -> &'t str {
+        &self.text[start..self.at]
+    }
+
+    /// Nothing may follow but space.
+    pub fn end(&mut self) -> Result<(), Stray> {
+        self.skip_space();
+        if self.at == self.text.len() { Ok(()) } else { Err(Stray::Syntax) }
+    }
+
+    /// Enters the object ahead; answers whether it has members. Then comes [`Walk::key`].
+    pub fn enter(&mut self) -> Result<bool, Stray> {
+        self.take(b'{')?;
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(Stray::TooDeep);
+        }
+        self.skip_space();
+        if self.ahead() != b'}' {
+            return Ok(true);
+        }
+        self.leave();
+        Ok(false)
+    }
+
+    /// Behind a member's value: whether another member follows; else the object is left.
+    pub fn more(&mut self) -> Result<bool, Stray> {
+        self.skip_space();
+        match self.ahead() {
+            b',' => {
+                self.at += 1;
+                self.skip_space();
+                Ok(true)
+            }
+            b'}' => {
+                self.leave();
+                Ok(false)
+            }
+            _ => Err(Stray::Syntax),
+        }
+    }
+
+    fn leave(&mut self) {
+        self.at += 1;
+        self.depth -= 1;
+    }
+
+    /// The key of the member ahead; its value is next. One that no text can hold is empty.
+    #[inline]
+    pub fn key(&mut self) -> Result<Cow<'t, str>, Stray> {
+        let key = self.pass_key()?;
+        Ok(if key.escaped { key.text().unwrap_or_default() } else { Cow::Borrowed(key.raw) })
+    }
+
+    #[inline]
+    fn pass_key(&mut self) -> Result<Word<'t>, Stray> {
+        let key = self.string()?;
+        self.skip_space();
+        self.take(b':')?;
+        self.skip_space();
+        Ok(key)
+    }
+
+    /// The value ahead, if it is a string.
+    #[inline]
+    pub fn string_value(&mut self) -> Result<Text<'t>, Stray> {
+        if self.ahead() == b'"' {
+            return Ok(Text(self.string()?.text()));
+        }
+        self.value()?;
+        Ok(Text(None))
+    }
+
+    /// Passes over the value ahead, whatever it is; answers its text.
+    pub fn value(&mut self) -> Result<&'t str, Stray> {
+        let start = self.at;
+        // One bit per bracket that is open, the innermost lowest: set for an object.
+        let (mut objects, mut open) = (0u128, 0usize);
+        loop {
+            match self.ahead() {
+                b'"' => {
+                    self.string()?;
+                }
+                bracket @ (b'{' | b'[') => {
+                    if self.depth + open == DEPTH_MAX {
+                        return Err(Stray::TooDeep);
+                    }
+                    self.at += 1;
+                    self.skip_space();
+                    // `]` and `}` stand two behind their openers.
+                    if self.ahead() == bracket + 2 {
+                        self.at += 1;
+                    } else {
+                        open += 1;
+                        objects = objects << 1 | u128::from(bracket == b'{');
+                        if bracket == b'{' {
+                            self.pass_key()?;
+                        }
+                        continue;
+                    }
+                }
+                b'-' | b'0'..=b'9' => self.number()?,
+                b't' => self.literal("true")?,
+                b'f' => self.literal("false")?,
+                b'n' => self.literal("null")?,
+                _ => return Err(Stray::Syntax),
+            }
+            loop {
+                if open == 0 {
+                    return Ok(self.since(start));
+                }
+                self.skip_space();
+                let in_object = objects & 1 == 1;
+                match self.ahead() {
+                    b',' => {
+                        self.at += 1;
+                        self.skip_space();
+                        if in_object {
+                            self.pass_key()?;
+                        }
+                        break;
+                    }
+                    b'}' if in_object => {}
+                    b']' if !in_object => {}
+                    _ => return Err(Stray::Syntax),
+                }
+                self.at += 1;
+                objects >>= 1;
+                open -= 1;
+            }
+        }
+    }
+
+    fn take(&mut self, byte: u8) -> Result<(), Stray> {
+        if self.ahead() != byte {
+            return Err(Stray::Syntax);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn skip_space(&mut self) {
+        while matches!(self.ahead(), b' ' | b'\n' | b'\r' | b'\t') {
+            self.at += 1;
+        }
+    }
+
+    fn literal(&mut self, word: &str) -> Result<(), Stray> {
+        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            return Err(Stray::Syntax);
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Stray> {
+        self.at += usize::from(self.ahead() == b'-');
+        match self.ahead() {
+            b'0' => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.ahead() == b'.' {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.ahead(), b'e' | b'E') {
+            self.at += 1;
+            self.at += usize::from(matches!(self.ahead(), b'+' | b'-'));
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    /// One or more.
+    fn digits(&mut self) -> Result<(), Stray> {
+        let start = self.at;
+        while self.ahead().is_ascii_digit() {
+            self.at += 1;
+        }
+        if self.at > start { Ok(()) } else { Err(Stray::Syntax) }
+    }
+
+    fn string(&mut self) -> Result<Word<'t>, Stray> {
+        self.take(b'"')?;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            self.at += plain_bytes(&self.text.as_bytes()[self.at..]);
+            match self.ahead() {
+                b'"' => {
+                    let raw = self.since(start);
+                    self.at += 1;
+                    return Ok(Word { raw, escaped });
+                }
+                b'\\' => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                _ => return Err(Stray::Syntax),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Stray> {
+        let escape = self.text.as_bytes().get(self.at + 1).copied();
+        self.at += 2;
+        match escape {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(()),
+            Some(b'u') => {
+                let hex = self.text.as_bytes().get(self.at..self.at + 4).ok_or(Stray::Syntax)?;
+                self.at += 4;
+                if hex.iter().all(u8::is_ascii_hexdigit) { Ok(()) } else { Err(Stray::Syntax) }
+            }
+            _ => Err(Stray::Syntax),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::IgnoredAny;
+
+    fn walked(text: &str) -> Result<&str, Stray> {
+        let mut walk = Walk::new(text);
+        let value = walk.value()?;
+        walk.end()?;
+        Ok(value)
+    }
+
+    /// Words of a JSON text and of what is nearly one.
+    #[rustfmt::skip]
+    const WORDS: [&str; 34] = [
+        "{", "}", "[", "]", ",", ":", "\"", "\"a\"", "\"\\n\"", "\"\\u00e9\"", "\"\\ud800\"", "\"\\x\"",
+        "\"\\u12\"", "\\", "0", "-", "01", "1.5", "1.", "1e5", "1e", "-0.0E+3", "true", "nul", "null",
+        "false", " ", "\n", "\u{1}", "\"é\"", "\"123456789\"", "\"1234567\u{1}\"", "\"12345678\\\"\"",
+        "\u{a0}",
+    ];
+
+    #[test]
+    fn verdicts_are_those_of_a_parser() {
+        let mut state = 1u64;
+        let mut draw = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut good = 0;
+        for _ in 0..200_000 {
+            let mut text: String = (0..draw(4) * draw(4)).map(|_| WORDS[draw(WORDS.len())]).collect();
+            if draw(3) > 0 {
+                let word = || text.clone();
+                text = match draw(4) {
+                    0 => format!("[{}]", word()),
+                    1 => format!("{{\"k\":{}}}", word()),
+                    2 => format!("[1,{},\"\"]", WORDS[draw(WORDS.len())]),
+                    _ => format!("{{\"k\" : 1,\"l\":[{}]}}", WORDS[draw(WORDS.len())]),
+                };
+            }
+            let expected = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+            assert_eq!(walked(&text).is_ok(), expected, "{text:?}");
+            good += usize::from(expected);
+        }
+        assert!(good > 20_000, "too few texts were JSON: {good}");
+    }
+
+    #[test]
+    fn depth_is_bounded_to_the_level() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(walked(&nested(DEPTH_MAX)).is_ok());
+        assert_eq!(walked(&nested(DEPTH_MAX + 1)), Err(Stray::TooDeep));
+        let objects = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
+        assert!(walked(&objects(DEPTH_MAX)).is_ok());
+        assert_eq!(walked(&objects(DEPTH_MAX + 1)), Err(Stray::TooDeep));
+    }
+}
