@@ -1,15 +1,18 @@
 //! The owner's side of channels: their numbering, how many members they have on which shard, and which idle one
 //! goes when there are too many. Called by the hub; knows no connection.
 
-use super::Full;
 use super::idle::Idle;
-use crate::event::{Channel, Position};
+use super::patterns::Watched;
+use super::presence::Present;
+use super::slow::Slow;
+use super::types::{Full, Standing};
+use crate::event::{Channel, Position, matches};
 use crate::metrics::ChannelCount;
 use crate::stdx::slab::{Key, Slab};
 use std::collections::HashMap;
 
 /// What an operator set for the channels that match a pattern; the first match wins.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ChannelRule {
     /// A channel name in which a segment may be `*`, the last one `**`.
     pub pattern: String,
@@ -17,6 +20,10 @@ pub struct ChannelRule {
     pub clients_max: Option<u32>,
     /// Vanishes with its last member.
     pub ephemeral: bool,
+    /// What happens when a subscriber's queue is full; `None`: the default.
+    pub slow: Option<Slow>,
+    /// Joins and leaves are told on the channel.
+    pub presence: bool,
 }
 
 /// How channels are made and kept.
@@ -24,6 +31,8 @@ pub struct ChannelRule {
 pub struct ChannelOptions {
     /// Members of a channel over all cores, where no rule says otherwise; 0: no limit.
     pub clients_max: u32,
+    /// What happens when a subscriber's queue is full, where no rule says otherwise.
+    pub slow: Slow,
     /// In order.
     pub rules: Vec<ChannelRule>,
     /// Listed from the start, and never forgotten.
@@ -37,19 +46,50 @@ pub(super) struct Interest {
     pub members: u32,
 }
 
+/// One shard that gets the channel's events.
+pub(super) struct Target {
+    pub shard: u16,
+    /// Where it has the channel; `None`: it looks by name, because it may be heard through patterns there.
+    pub slot: Option<Key>,
+}
+
+/// The targets are to be looked up again.
+const STALE: u64 = u64::MAX;
+
 pub(super) struct Owned {
     pub channel: Channel,
     /// Of the last event.
     pub position: Position,
     /// The local side, where the owner has members itself.
     pub local: Option<u32>,
-    /// The other shards with members.
+    /// The other shards with members that hear it by name.
     pub interests: Vec<Interest>,
+    /// Where its events go besides here: to those, and to the shards with a pattern that covers it. True at this version
+    /// of the watched patterns.
+    targets: Vec<Target>,
+    targets_version: u64,
+    /// At this version of this shard's patterns none covered it.
+    pub uncovered: u64,
+    /// Who, where that is wanted.
+    pub present: Option<Box<Present>>,
     /// Over all shards.
     pub members: u32,
     clients_max: u32,
     ephemeral: bool,
     configured: bool,
+}
+
+impl Owned {
+    #[cold]
+    fn find_targets(&mut self, watched: &mut Watched) {
+        self.targets_version = watched.version;
+        let watching = watched.shards_of(self.channel.as_str());
+        let exact = self.interests.iter().filter(|interest| !watching.contains(&interest.shard));
+        self.targets.clear();
+        self.targets
+            .extend(exact.map(|interest| Target { shard: interest.shard, slot: Some(interest.slot) }));
+        self.targets.extend(watching.iter().map(|shard| Target { shard: *shard, slot: None }));
+    }
 }
 
 /// Every channel that this shard owns.
@@ -80,10 +120,13 @@ impl Channels {
         for slot in slots {
             let channel = self.at(slot).channel.clone();
             let (clients_max, ephemeral, configured) = self.traits_of(&channel);
+            let present = self.rule_of(channel.as_str()).is_some_and(|rule| rule.presence);
             self.idle.remove(slot);
             self.idle_ephemeral.remove(slot);
             let owned = self.at(slot);
             (owned.clients_max, owned.ephemeral, owned.configured) = (clients_max, ephemeral, configured);
+            // Who came before it was switched on is not known.
+            owned.present = present.then(|| owned.present.take().unwrap_or_default());
             if owned.members == 0 {
                 self.rest(slot, now_us);
             }
@@ -118,6 +161,10 @@ impl Channels {
             position: Position { epoch, offset: 0 },
             local: None,
             interests: Vec::new(),
+            targets: Vec::new(),
+            targets_version: 0,
+            uncovered: 0,
+            present: self.rule_of(channel.as_str()).is_some_and(|rule| rule.presence).then(Box::default),
             members: 0,
             clients_max,
             ephemeral,
@@ -135,19 +182,30 @@ impl Channels {
         self.options.rules.iter().find(|rule| matches(&rule.pattern, channel))
     }
 
+    /// Whether it is kept who hears a channel of this name.
+    pub fn keeps_presence(&self, channel: &str) -> bool {
+        self.rule_of(channel).is_some_and(|rule| rule.presence)
+    }
+
     /// How many members a channel of this name may have.
     pub fn clients_max_of(&self, channel: &str) -> u32 {
         self.rule_of(channel).and_then(|rule| rule.clients_max).unwrap_or(self.options.clients_max)
     }
 
+    /// What happens when the queue of one of its subscribers is full.
+    pub fn slow_of(&self, channel: &str) -> Slow {
+        self.rule_of(channel).and_then(|rule| rule.slow).unwrap_or(self.options.slow)
+    }
+
     /// Lets one more member in, from the shard itself (`remote` is `None`) or another.
-    pub fn join(&mut self, slot: u32, remote: Option<(u16, Key)>) -> Result<(), Full> {
+    pub fn join(&mut self, slot: u32, remote: Option<(u16, Key)>) -> Result<Standing, Full> {
         let owned = self.at(slot);
         if owned.clients_max > 0 && owned.members >= owned.clients_max {
             return Err(Full);
         }
         owned.members += 1;
         if let Some((shard, key)) = remote {
+            owned.targets_version = STALE;
             match owned.interests.iter_mut().find(|interest| interest.shard == shard) {
                 Some(interest) => {
                     interest.members += 1;
@@ -156,9 +214,17 @@ impl Channels {
                 None => owned.interests.push(Interest { shard, slot: key, members: 1 }),
             }
         }
+        let standing = Standing { position: Some(owned.position), members: owned.members };
         self.idle.remove(slot);
         self.idle_ephemeral.remove(slot);
-        Ok(())
+        Ok(standing)
+    }
+
+    /// It vanishes with its last member, unless it is configured.
+    pub fn make_ephemeral(&mut self, slot: u32) {
+        self.idle.remove(slot);
+        let owned = self.at(slot);
+        owned.ephemeral |= !owned.configured;
     }
 
     /// One member less. Answers whether the channel vanished with it.
@@ -166,6 +232,7 @@ impl Channels {
         let owned = self.at(slot);
         owned.members -= 1;
         if let Some(shard) = remote {
+            owned.targets_version = STALE;
             owned.interests.retain_mut(|interest| {
                 interest.members -= u32::from(interest.shard == shard);
                 interest.members > 0
@@ -180,6 +247,16 @@ impl Channels {
         }
         self.rest(slot, now_us);
         false
+    }
+
+    /// The other shards that get the channel's events.
+    #[inline]
+    pub fn targets(&mut self, slot: u32, watched: &mut Watched) -> &[Target] {
+        let owned = self.slab.at_mut(slot).expect("as for `at`");
+        if owned.targets_version != watched.version {
+            owned.find_targets(watched);
+        }
+        &owned.targets
     }
 
     /// A channel without members was used: it is the last to go now.
@@ -223,61 +300,25 @@ fn vanishes(channel: &str) -> bool {
     channel.starts_with("forge.job.") || channel.starts_with("backtest.")
 }
 
-/// Whether `pattern` covers `channel`: a whole segment may be `*`, the last may be `**` (one or more segments),
-/// and `*` alone covers everything (contract 1).
-pub(super) fn matches(pattern: &str, channel: &str) -> bool {
-    if pattern == "*" {
-        return true;
-    }
-    let mut wanted = pattern.split('.').peekable();
-    let mut given = channel.split('.');
-    while let Some(segment) = wanted.next() {
-        let Some(actual) = given.next() else { return false };
-        if segment == "**" && wanted.peek().is_none() {
-            return true;
-        }
-        if segment != "*" && segment != actual {
-            return false;
-        }
-    }
-    given.next().is_none()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn patterns_cover_what_the_contract_says() {
-        for (pattern, channel, covered) in [
-            ("*", "a.b.c", true),
-            ("a.*", "a.b", true),
-            ("a.*", "a", false),
-            ("a.*", "a.b.c", false),
-            ("*.x", "a.x", true),
-            ("a.**", "a.b.c", true),
-            ("a.**", "a", false),
-            ("a.b", "a.b", true),
-            ("a*", "ab", false),
-            ("**", "a.b", true),
-        ] {
-            assert_eq!(matches(pattern, channel), covered, "{pattern} {channel}");
-        }
-    }
-
-    #[test]
     fn a_channel_takes_as_many_as_its_rule_says() {
-        let rules = vec![ChannelRule { pattern: "vip.*".into(), clients_max: Some(1), ephemeral: false }];
-        let mut channels = Channels::new(ChannelOptions { clients_max: 2, rules, configured: vec![] });
+        let rules =
+            vec![ChannelRule { pattern: "vip.*".into(), clients_max: Some(1), ..ChannelRule::default() }];
+        let mut channels =
+            Channels::new(ChannelOptions { clients_max: 2, rules, ..ChannelOptions::default() });
         let vip = channels.create(&Channel::parse("vip.a").unwrap(), 1, 0);
         let other = channels.create(&Channel::parse("other").unwrap(), 1, 0);
-        assert_eq!(channels.join(vip, None), Ok(()));
+        assert!(channels.join(vip, None).is_ok());
         assert_eq!(channels.join(vip, Some((1, Key::from_u64(1 << 32)))), Err(Full));
-        assert_eq!(channels.join(other, None), Ok(()));
-        assert_eq!(channels.join(other, Some((1, Key::from_u64(1 << 32)))), Ok(()));
+        assert!(channels.join(other, None).is_ok());
+        assert!(channels.join(other, Some((1, Key::from_u64(1 << 32)))).is_ok());
         assert_eq!(channels.join(other, None), Err(Full));
         assert!(!channels.leave(other, Some(1), 5));
-        assert_eq!(channels.join(other, None), Ok(()));
+        assert!(channels.join(other, None).is_ok());
     }
 
     #[test]

@@ -42,9 +42,9 @@ impl Idle {
         self.last = slot;
     }
 
-    /// Takes `slot` out, if it is listed.
-    pub fn remove(&mut self, slot: u32) {
-        let Some(&link) = self.links.get(slot as usize).filter(|link| link.listed) else { return };
+    /// Takes `slot` out, if it is listed. Answers whether it was.
+    pub fn remove(&mut self, slot: u32) -> bool {
+        let Some(&link) = self.links.get(slot as usize).filter(|link| link.listed) else { return false };
         match link.before {
             NOWHERE => self.first = link.after,
             before => self.links[before as usize].after = link.after,
@@ -54,6 +54,7 @@ impl Idle {
             after => self.links[after as usize].before = link.before,
         }
         self.links[slot as usize] = UNLISTED;
+        true
     }
 
     /// The slot that was touched the longest ago, and when.

@@ -1,9 +1,11 @@
 //! What shards tell each other, and the post that gathers it: one message per shard and turn.
 
-use super::Refusal;
-use crate::event::{Channel, Frame, Position};
+use super::types::{Full, Origin, Published, Refusal, Standing};
+use crate::event::{Channel, ConnectionId, Event, Pattern, Position, Priority};
 use crate::metrics::Snapshot;
 use crate::stdx::slab::Key;
+use std::cmp::Reverse;
+use std::sync::Arc;
 
 /// A publish that waits for its answer: the shard that took it, and its place there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,25 +16,47 @@ pub struct Ticket {
     pub key: Key,
 }
 
+/// How an event finds a channel on a shard with subscribers.
+pub enum Door {
+    /// At the slot that the shard named when it joined.
+    Slot(Key),
+    /// By name, because members may hear it through patterns.
+    Name(Channel),
+}
+
 /// One thing that a shard tells another.
 #[expect(missing_docs, reason = "each line says what its fields are for")]
 pub enum Mail {
     /// To the owner: number this event and deliver it.
-    Publish { channel: Channel, frame: Frame, ticket: Ticket },
-    /// From the owner to a shard with subscribers, at the slot that the shard named when it joined.
-    Deliver { slot: Key, frame: Frame, ticket: Ticket },
+    Publish { channel: Channel, event: Event, ticket: Ticket },
+    /// From the owner to a shard with subscribers.
+    Deliver { door: Door, event: Event, position: Position, ticket: Option<Ticket> },
     /// From the owner to the publisher's shard: numbered; `reports` shards will say how many they reached.
-    Numbered { key: Key, position: Position, reached: u32, reports: u32 },
+    Numbered { key: Key, position: Position, reached: u32, dropped: u32, reports: u32 },
     /// From the owner to the publisher's shard: not taken, nothing delivered.
     Refused { key: Key, refusal: Refusal },
+    /// From the owner to the publisher's shard: an earlier publish had the same id.
+    Repeated { key: Key, first: Box<Published> },
+    /// To the owner: the answer to a publish that carried an id.
+    Remember { channel: Channel, id: Box<str>, body: Arc<[u8]> },
+    /// To the owner: who hears this channel?
+    Ask { channel: Channel, origin: Origin },
+    /// The answer to `Ask`.
+    Present { origin: Origin, present: Vec<ConnectionId> },
     /// From a shard with subscribers to the publisher's.
-    Reached { key: Key, reached: u32 },
+    Reached { key: Key, reached: u32, dropped: u32 },
     /// To the owner: a member of the sender's wants this channel's events, delivered to `slot`.
-    Join { channel: Channel, slot: Key, member: Key },
+    Join { channel: Channel, slot: Key, member: Key, tag: u32, ephemeral: bool },
     /// From the owner: every event after this message comes to `slot`; or the channel is full.
-    Joined { slot: Key, member: Key, taken: bool },
+    Joined { slot: Key, member: Key, tag: u32, outcome: Result<Standing, Full> },
     /// To the owner: one member less.
-    Leave { channel: Channel },
+    Leave { channel: Channel, member: Key },
+    /// To every shard: members of the sender's hear this pattern, which is at `slot` there.
+    Watch { pattern: Pattern, slot: Key },
+    /// The answer: each event that the sender numbers from now on comes, if the pattern covers its channel.
+    Watching { slot: Key },
+    /// To every shard: the last of them has left.
+    Unwatch { pattern: Pattern },
     /// To the shard whose idle channel has been idle the longest: there are too many channels, take a turn.
     Look,
     /// To every shard: count yourself, with at most so many channel names.
@@ -44,10 +68,19 @@ pub enum Mail {
 impl Mail {
     /// The bytes that count against a lane's bound: events. The rest is bounded by the number of connections and
     /// of publishes that wait.
-    fn event_bytes(&self) -> usize {
+    fn event(&self) -> Option<&Event> {
         match self {
-            Mail::Publish { frame, .. } | Mail::Deliver { frame, .. } => frame.len(),
-            _ => 0,
+            Mail::Publish { event, .. } | Mail::Deliver { event, .. } => Some(event),
+            _ => None,
+        }
+    }
+
+    /// How urgent it is; nothing passes mail without an urgency. Answers to publishes may stand anywhere.
+    fn priority(&self) -> Option<Priority> {
+        match self {
+            Mail::Publish { event, .. } | Mail::Deliver { event, .. } => Some(event.priority()),
+            Mail::Numbered { .. } | Mail::Reached { .. } | Mail::Refused { .. } => Some(Priority::NORMAL),
+            _ => None,
         }
     }
 }
@@ -77,6 +110,8 @@ pub struct Batch {
     pub mail: Vec<Mail>,
     /// What of it counts against the lane's bound.
     pub load: Load,
+    /// Some event is not NORMAL.
+    mixed: bool,
 }
 
 /// The mail of a turn that has not been handed to the lanes yet, by destination.
@@ -105,9 +140,10 @@ impl Post {
     /// Adds mail for `shard`, to go out at the end of the turn.
     pub fn push(&mut self, shard: usize, mail: Mail) {
         let batch = &mut self.outgoing[shard];
-        if matches!(mail, Mail::Publish { .. } | Mail::Deliver { .. }) {
+        if let Some(event) = mail.event() {
             batch.load.events += 1;
-            batch.load.bytes += mail.event_bytes();
+            batch.load.bytes += event.frame().len();
+            batch.mixed |= event.priority() != Priority::NORMAL;
         }
         batch.mail.push(mail);
     }
@@ -125,7 +161,19 @@ impl Post {
     /// Takes the batch for `shard`, if there is one.
     pub fn take(&mut self, shard: usize) -> Option<Batch> {
         let batch = &mut self.outgoing[shard];
-        (!batch.mail.is_empty()).then(|| std::mem::take(batch))
+        if batch.mail.is_empty() {
+            return None;
+        }
+        if batch.mixed {
+            for run in
+                batch.mail.chunk_by_mut(|one, other| one.priority().is_some() && other.priority().is_some())
+            {
+                run.sort_by_key(|mail| mail.priority().map(Reverse));
+            }
+        }
+        // The next turn will hold about as much.
+        let next = Batch { mail: Vec::with_capacity(batch.mail.len()), ..Batch::default() };
+        Some(std::mem::replace(batch, next))
     }
 
     /// Puts back a batch that found its lane full; it goes before all later mail.
@@ -134,6 +182,7 @@ impl Post {
         batch.mail.extend(later.mail);
         batch.load.events += later.load.events;
         batch.load.bytes += later.load.bytes;
+        batch.mixed |= later.mixed;
         self.outgoing[shard] = batch;
     }
 
@@ -146,6 +195,7 @@ impl Post {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Extras, Facts};
 
     fn numbers(post: &mut Post) -> Vec<usize> {
         let mail = post.take(1).map_or(Vec::new(), |batch| batch.mail);
@@ -164,5 +214,36 @@ mod tests {
         post.push(1, Mail::Gather { key, names_max: 3 });
         assert_eq!(numbers(&mut post), [1, 2, 3]);
         assert!(post.is_empty());
+    }
+
+    #[test]
+    fn the_more_urgent_goes_first_but_not_past_a_join() {
+        let mut post = Post::new(2, LaneBounds { events_max: 10, bytes_max: 1000 });
+        let (channel, key) = (Channel::parse("a").unwrap(), Key { slot: 0, generation: 1 });
+        let join =
+            || Mail::Join { channel: channel.clone(), slot: key, member: key, tag: 0, ephemeral: false };
+        for word in ["5a", "9b", "ack", "5c", "join", "1d", "10e", "10f"] {
+            let (priority, name) = word.split_at(word.find(|c: char| !c.is_ascii_digit()).unwrap());
+            post.push(
+                1,
+                match name {
+                    "join" => join(),
+                    "ack" => Mail::Reached { key, reached: 0, dropped: 0 },
+                    name => {
+                        let extras =
+                            Extras { priority: Priority::word(priority).unwrap(), ..Extras::default() };
+                        let event = Event::new(name, &Facts::default(), Some(Box::new(extras)), 0);
+                        Mail::Publish { channel: channel.clone(), event, ticket: Ticket { shard: 0, key } }
+                    }
+                },
+            );
+        }
+        let name = |mail: &Mail| match mail.event() {
+            Some(event) => event.text().to_owned(),
+            None if mail.priority().is_some() => "ack".to_owned(),
+            None => "join".to_owned(),
+        };
+        let order: Vec<String> = post.take(1).unwrap().mail.iter().map(name).collect();
+        assert_eq!(order.join(" "), "b a ack c join e f d");
     }
 }

@@ -1,15 +1,14 @@
 //! What one connection is still owed: a bounded queue of shared event frames and of its own control frames, in
 //! the order in which they go onto the wire. Most connections have none: it exists only while something waits.
-//! Called by the pump; never touches a socket but through the [`Outlet`] it is handed.
+//! Called by the pump; how it empties is in `sending`, what happens when it is full in `slow`.
 
-use super::outlet::{Outlet, Sent};
-use crate::event::Frame;
+use super::item::Item;
+use super::members::Badge;
+use super::parcel::Parcel;
+use super::slow::{BANDS, RouterQueue, Slow, band};
+use crate::event::Priority;
 use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::rc::Rc;
-
-/// Frames per vectored send: enough to fill a socket buffer with small events, few enough to sit on the stack.
-const SLICES_MAX: usize = 64;
 
 /// The bounds of one connection's queue (contract 10).
 #[derive(Clone, Copy, Debug)]
@@ -20,48 +19,32 @@ pub struct Bounds {
     pub bytes_max: usize,
     /// Bytes of control frames that may wait: answers to a peer that asks and does not read.
     pub control_bytes_max: usize,
-}
-
-enum Item {
-    /// What opens the socket, behind the answers that HTTP still owed. It is never dropped: they may be half out.
-    Greeting(Box<[u8]>),
-    Event(Rc<Frame>),
-    Control(Box<[u8]>),
-}
-
-impl Item {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Item::Event(frame) => frame.bytes(),
-            Item::Greeting(bytes) | Item::Control(bytes) => bytes,
-        }
-    }
+    /// Instead of the first two, for events that come under the router's rule.
+    pub router: RouterQueue,
 }
 
 /// The queue does not take another frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// How far a flush came.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Flushed {
-    /// Nothing waits any more.
-    Empty,
-    /// The kernel takes no more now; it says so when it does again.
-    Blocked,
-    /// The peer is gone.
-    Gone,
-}
-
 /// One connection's queue.
 #[derive(Default)]
 pub struct Outbox {
-    items: VecDeque<Item>,
-    events: usize,
-    event_bytes: usize,
+    pub(super) items: VecDeque<Item>,
+    pub(super) events: usize,
+    pub(super) event_bytes: usize,
     control_bytes: usize,
     /// Bytes of the first item that are on the wire already.
-    sent: usize,
+    pub(super) sent: usize,
+    /// Some event is not NORMAL: each new one is put where its priority belongs.
+    pub(super) mixed: bool,
+    /// Where the part of the queue begins that is ordered by priority: behind the last control frame, which nothing
+    /// passes.
+    pub(super) ordered_from: usize,
+    /// Events that may expire.
+    pub(super) mortals: usize,
+    /// Events under the router's rule, by band of priority.
+    pub(super) bands: [u32; BANDS],
     /// The last send was cut short: wait for writability before the next.
     pub(super) blocked: bool,
     /// Listed for the flush at the end of the turn.
@@ -71,26 +54,89 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Puts an event at the end.
+    /// Puts an event behind those that are no less urgent, for the subscription of this tag.
     ///
     /// # Errors
     /// [`Full`] when it does not fit the bounds; the event is not taken.
-    pub fn push(&mut self, frame: &Rc<Frame>, bounds: &Bounds) -> Result<(), Full> {
-        let fits = self.events < bounds.events_max
-            && (self.events == 0 || self.event_bytes + frame.len() <= bounds.bytes_max);
-        if self.cut || !fits {
+    pub fn push(
+        &mut self,
+        parcel: &Rc<Parcel>,
+        tag: u32,
+        label: Option<&Rc<Badge>>,
+        bounds: &Bounds,
+    ) -> Result<(), Full> {
+        if self.cut || !self.has_room(parcel, bounds) {
             return Err(Full);
         }
-        self.append(frame);
+        if parcel.is_plain() && !self.mixed && label.is_none() {
+            self.events += 1;
+            self.event_bytes += parcel.len();
+            self.items.push_back(Item::Event { parcel: parcel.clone(), tag });
+        } else {
+            self.add(Item::event(parcel, tag, label));
+        }
         Ok(())
     }
 
-    /// Puts an event at the end that the channel's turn has vouched for: a direct subscriber's share of a turn
-    /// is within the bounds, because the turn is.
-    pub(super) fn append(&mut self, frame: &Rc<Frame>) {
+    /// Puts an event that the crowd's turn has vouched for: a direct subscriber's share of a turn is within the
+    /// bounds, because the turn is.
+    pub(super) fn append(&mut self, parcel: &Rc<Parcel>, tag: u32) {
+        self.add(Item::event(parcel, tag, None));
+    }
+
+    pub(super) fn add(&mut self, item: Item) {
+        let (parcel, _) = item.parcel().expect("only events are added");
         self.events += 1;
-        self.event_bytes += frame.len();
-        self.items.push_back(Item::Event(frame.clone()));
+        self.event_bytes += item.len();
+        if parcel.is_plain() && !self.mixed {
+            return self.items.push_back(item);
+        }
+        let priority = parcel.priority();
+        if parcel.slow() == Slow::Router {
+            self.bands[band(priority)] += 1;
+        }
+        self.mortals += usize::from(parcel.is_mortal());
+        self.mixed |= priority != Priority::NORMAL;
+        let at = self.place_of(priority);
+        self.items.insert(at, item);
+    }
+
+    /// Behind which items an event of this priority goes. What has begun is passed by nobody.
+    fn place_of(&self, priority: Priority) -> usize {
+        let (mut low, mut high) = (self.ordered_from.max(usize::from(self.sent > 0)), self.items.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.items[middle].parcel() {
+                Some((parcel, _)) if parcel.priority() < priority => high = middle,
+                _ => low = middle + 1,
+            }
+        }
+        low
+    }
+
+    /// Takes an item out, of which nothing is on the wire.
+    pub(super) fn take(&mut self, at: usize) -> Item {
+        let item = self.items.remove(at).expect("found by the caller");
+        self.ordered_from -= usize::from(at < self.ordered_from);
+        self.discount(&item);
+        item
+    }
+
+    /// An item is not in the queue any more.
+    #[inline]
+    pub(super) fn discount(&mut self, item: &Item) {
+        match item {
+            Item::Control(bytes) => self.control_bytes -= bytes.len(),
+            Item::Greeting(_) => {}
+            Item::Event { parcel, .. } | Item::Labelled { parcel, .. } => {
+                self.events -= 1;
+                self.event_bytes -= item.len();
+                if !parcel.is_plain() {
+                    self.mortals -= usize::from(parcel.is_mortal());
+                    self.bands[band(parcel.priority())] -= u32::from(parcel.slow() == Slow::Router);
+                }
+            }
+        }
     }
 
     /// Puts a control frame at the end; exempt from the event bounds, within its own.
@@ -101,8 +147,7 @@ impl Outbox {
         if self.control_bytes > 0 && self.control_bytes + bytes.len() > bounds.control_bytes_max {
             return Err(Full);
         }
-        self.control_bytes += bytes.len();
-        self.items.push_back(Item::Control(bytes.into()));
+        self.push_last(bytes);
         Ok(())
     }
 
@@ -110,17 +155,47 @@ impl Outbox {
     pub(super) fn push_greeting(&mut self, bytes: &[u8]) {
         debug_assert!(self.items.is_empty(), "a socket opens before anything is sent on it");
         self.items.push_back(Item::Greeting(bytes.into()));
+        self.ordered_from = 1;
+    }
+
+    /// Whether it is held back until its greeting may go, or that has found no room yet.
+    pub(super) fn is_corked(&self) -> bool {
+        self.blocked && self.sent == 0 && matches!(self.items.front(), Some(Item::Greeting(_)))
+    }
+
+    /// Puts another greeting in place of everything, of which nothing is sent yet; of the first one so many bytes stay.
+    pub(super) fn regreet(&mut self, kept: usize, bytes: &[u8]) {
+        debug_assert!(self.sent == 0, "a corked queue sends nothing");
+        let mut greeting = match self.items.pop_front() {
+            Some(Item::Greeting(first)) => first[..kept].to_vec(),
+            _ => Vec::new(),
+        };
+        greeting.extend_from_slice(bytes);
+        *self = Outbox { blocked: self.blocked, dirty: self.dirty, cut: self.cut, ..Outbox::default() };
+        self.push_greeting(&greeting);
+    }
+
+    /// Puts a control frame before every event that has not begun; it needs no bound, as there is one per loss that
+    /// is told, and those are bounded where they are kept.
+    pub(super) fn push_urgent(&mut self, bytes: &[u8]) {
+        let begun = usize::from(self.sent > 0);
+        let control = self.items.iter().skip(begun).take_while(|item| item.parcel().is_none()).count();
+        let at = begun + control;
+        self.control_bytes += bytes.len();
+        self.items.insert(at.min(self.items.len()), Item::Control(bytes.into()));
+        self.ordered_from = (self.ordered_from + 1).max(at + 1);
     }
 
     /// Puts the last frame at the end: there is one per connection, so it needs no bound.
     pub(super) fn push_last(&mut self, bytes: &[u8]) {
         self.control_bytes += bytes.len();
         self.items.push_back(Item::Control(bytes.into()));
+        self.ordered_from = self.items.len();
     }
 
     /// Notes that `bytes` of the first item went out already.
     pub(super) fn mark_sent(&mut self, bytes: usize) {
-        debug_assert!(self.items.front().is_some_and(|item| bytes < item.bytes().len()));
+        debug_assert!(self.items.front().is_some_and(|item| bytes < item.len()));
         self.sent = bytes;
     }
 
@@ -128,74 +203,12 @@ impl Outbox {
     /// greeting. Answers how many events were dropped.
     pub fn give_up(&mut self) -> usize {
         self.cut = true;
-        let dropped = self.events;
+        let before = self.events;
         let begun = self.sent > 0 || matches!(self.items.front(), Some(Item::Greeting(_)));
-        let keep = if begun { self.items.pop_front() } else { None };
-        self.items.clear();
-        (self.events, self.event_bytes, self.control_bytes) = (0, 0, 0);
-        if let Some(item) = keep {
-            match &item {
-                Item::Event(frame) => (self.events, self.event_bytes) = (1, frame.len()),
-                Item::Control(bytes) => self.control_bytes = bytes.len(),
-                Item::Greeting(_) => {}
-            }
-            self.items.push_back(item);
+        while self.items.len() > usize::from(begun) {
+            self.take(self.items.len() - 1);
         }
-        dropped - self.events
-    }
-
-    /// Sends as much as the kernel takes, many frames per call. Answers also how many events are wholly out.
-    pub fn flush(&mut self, member: u32, outlet: &mut impl Outlet) -> (Flushed, u64) {
-        let mut events_out = 0;
-        while !self.items.is_empty() {
-            let wanted;
-            let sent = {
-                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-                let count = self.items.len().min(SLICES_MAX);
-                for (slice, item) in slices.iter_mut().zip(&self.items) {
-                    *slice = IoSlice::new(item.bytes());
-                }
-                slices[0] = IoSlice::new(&self.items[0].bytes()[self.sent..]);
-                wanted = slices[..count].iter().map(|slice| slice.len()).sum();
-                outlet.send_all(member, &slices[..count])
-            };
-            match sent {
-                Sent::Bytes(n) => {
-                    events_out += self.advance(n);
-                    if n < wanted {
-                        self.blocked = true;
-                        return (Flushed::Blocked, events_out);
-                    }
-                }
-                Sent::Gone => return (Flushed::Gone, events_out),
-            }
-        }
-        (Flushed::Empty, events_out)
-    }
-
-    /// Takes `n` sent bytes off the front; answers how many events that completed.
-    fn advance(&mut self, n: usize) -> u64 {
-        let mut left = n + self.sent;
-        let mut events_out = 0;
-        while let Some(item) = self.items.front() {
-            let len = item.bytes().len();
-            if left < len {
-                break;
-            }
-            left -= len;
-            match item {
-                Item::Event(_) => {
-                    self.events -= 1;
-                    self.event_bytes -= len;
-                    events_out += 1;
-                }
-                Item::Control(_) => self.control_bytes -= len,
-                Item::Greeting(_) => {}
-            }
-            self.items.pop_front();
-        }
-        self.sent = left;
-        events_out
+        before - self.events
     }
 
     /// Events that wait.
@@ -222,8 +235,16 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Event, Facts};
+    use crate::hub::{Flushed, Outlet, Sent};
+    use std::io::IoSlice;
 
-    const BOUNDS: Bounds = Bounds { events_max: 3, bytes_max: 100, control_bytes_max: 20 };
+    const BOUNDS: Bounds = Bounds {
+        events_max: 3,
+        bytes_max: 100,
+        control_bytes_max: 20,
+        router: RouterQueue { max: 3, multi: false },
+    };
 
     struct Pipe {
         room: usize,
@@ -243,20 +264,20 @@ mod tests {
         }
     }
 
-    fn frame(text: &str) -> Rc<Frame> {
-        Rc::new(Frame::text(text, &mut Vec::new()))
+    fn parcel(text: &str) -> Rc<Parcel> {
+        Rc::new(Parcel::raw(Event::new(text, &Facts::default(), None, 0)))
     }
 
     #[test]
     fn the_bounds_hold_and_one_large_event_passes_through_an_empty_queue() {
         let mut outbox = Outbox::default();
-        assert_eq!(outbox.push(&frame(&"x".repeat(500)), &BOUNDS), Ok(()));
-        assert_eq!(outbox.push(&frame("x"), &BOUNDS), Err(Full));
+        assert_eq!(outbox.push(&parcel(&"x".repeat(500)), 0, None, &BOUNDS), Ok(()));
+        assert_eq!(outbox.push(&parcel("x"), 0, None, &BOUNDS), Err(Full));
         let mut outbox = Outbox::default();
         for _ in 0..3 {
-            assert_eq!(outbox.push(&frame("x"), &BOUNDS), Ok(()));
+            assert_eq!(outbox.push(&parcel("x"), 0, None, &BOUNDS), Ok(()));
         }
-        assert_eq!(outbox.push(&frame("x"), &BOUNDS), Err(Full));
+        assert_eq!(outbox.push(&parcel("x"), 0, None, &BOUNDS), Err(Full));
         assert_eq!(outbox.push_control(&[0; 20], &BOUNDS), Ok(()));
         assert_eq!(outbox.push_control(&[0], &BOUNDS), Err(Full));
     }
@@ -265,16 +286,16 @@ mod tests {
     fn frames_leave_in_order_whatever_the_kernel_takes_at_a_time() {
         for step in 1..40 {
             let mut outbox = Outbox::default();
-            outbox.push(&frame("one"), &BOUNDS).unwrap();
+            outbox.push(&parcel("one"), 0, None, &BOUNDS).unwrap();
             outbox.push_control(b"[ctl]", &BOUNDS).unwrap();
-            outbox.push(&frame("three"), &BOUNDS).unwrap();
+            outbox.push(&parcel("three"), 0, None, &BOUNDS).unwrap();
             let mut pipe = Pipe { room: 0, out: Vec::new() };
             let mut events = 0;
             loop {
                 pipe.room = step;
-                let (flushed, out) = outbox.flush(0, &mut pipe);
-                events += out;
-                if flushed == Flushed::Empty {
+                let progress = outbox.flush(0, 0, &mut pipe);
+                events += progress.delivered;
+                if progress.end == Flushed::Empty {
                     break;
                 }
             }
@@ -287,27 +308,27 @@ mod tests {
     fn giving_up_keeps_the_greeting_because_answers_before_it_may_be_half_on_the_wire() {
         let mut outbox = Outbox::default();
         outbox.push_greeting(b"rest of an answer, 101");
-        outbox.push(&frame("one"), &BOUNDS).unwrap();
+        outbox.push(&parcel("one"), 0, None, &BOUNDS).unwrap();
         assert_eq!(outbox.give_up(), 1);
         outbox.push_last(b"bye");
         let mut pipe = Pipe { room: 100, out: Vec::new() };
-        assert_eq!(outbox.flush(0, &mut pipe).0, Flushed::Empty);
+        assert_eq!(outbox.flush(0, 0, &mut pipe).end, Flushed::Empty);
         assert_eq!(pipe.out, b"rest of an answer, 101bye");
     }
 
     #[test]
     fn giving_up_keeps_the_rest_of_a_frame_that_is_half_on_the_wire_and_the_last_word_always_fits() {
         let mut outbox = Outbox::default();
-        outbox.push(&frame("one"), &BOUNDS).unwrap();
-        outbox.push(&frame("two"), &BOUNDS).unwrap();
+        outbox.push(&parcel("one"), 0, None, &BOUNDS).unwrap();
+        outbox.push(&parcel("two"), 0, None, &BOUNDS).unwrap();
         let mut pipe = Pipe { room: 3, out: Vec::new() };
-        assert_eq!(outbox.flush(0, &mut pipe).0, Flushed::Blocked);
+        assert_eq!(outbox.flush(0, 0, &mut pipe).end, Flushed::Blocked);
         assert_eq!(outbox.give_up(), 1);
         outbox.push_control(&[b'.'; 20], &BOUNDS).unwrap();
         outbox.push_last(b"bye");
-        assert_eq!(outbox.push(&frame("late"), &BOUNDS), Err(Full));
+        assert_eq!(outbox.push(&parcel("late"), 0, None, &BOUNDS), Err(Full));
         pipe.room = 100;
-        assert_eq!(outbox.flush(0, &mut pipe).0, Flushed::Empty);
+        assert_eq!(outbox.flush(0, 0, &mut pipe).end, Flushed::Empty);
         assert_eq!(pipe.out, b"\x81\x03one....................bye");
     }
 }

@@ -1,143 +1,81 @@
-//! Who on this shard hears which channel. Every subscription sits in exactly one of two dense lists of its
-//! channel: `direct`, for members whose every byte can be sent straight from the channel's joined turn, and
-//! `queued`, for those that are owed something already or hear several channels, which get each event into
-//! their outbox. Called by the hub; the way of an event through these lists is in `pump`.
+//! Who on this shard hears what: members, their subscriptions, and the crowds in which these sit. Called by the hub;
+//! the way of an event through the crowds is in `pump`, the way onto the sockets in `flush`.
 
+use super::crowds::{Crowd, Filters, Local, Manner, NONE, Source};
+use super::gaps::Gaps;
+use super::idle::Idle;
+use super::members::{Badge, Member, Place, Subscription};
 use super::outbox::{Bounds, Outbox};
+use super::parcel::Parcel;
+use super::patterns::Patterns;
 use super::{Counters, Cut};
-use crate::event::{Channel, Frame};
+use crate::event::{Channel, Filter, Renderers};
 use crate::stdx::slab::{Key, Slab};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// A direct subscriber: its connection, and the event of the current turn from which on it is subscribed.
-#[derive(Clone, Copy)]
-pub(super) struct Seat {
-    pub member: u32,
-    pub from: u32,
-}
-
-/// One channel, as far as this shard's members hear it.
-pub(super) struct Local {
-    pub channel: Channel,
-    pub owner: usize,
-    pub direct: Vec<Seat>,
-    pub queued: Vec<u32>,
-    /// The events of this turn that direct subscribers have not been sent yet.
-    pub turn: Vec<Rc<Frame>>,
-    pub turn_bytes: usize,
-    /// Joins that the owner has not answered.
-    pub pending: u32,
-}
-
-impl Local {
-    pub fn members(&self) -> usize {
-        self.direct.len() + self.queued.len()
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// The owner has been asked.
-    Pending,
-    /// As `Pending`, but the member has left meanwhile.
-    Cancelled,
-    Direct,
-    Queued,
-}
-
-/// A member's side of one subscription: the channel's slot, and where in that list.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Subscription {
-    pub local: u32,
-    pub at: u32,
-    pub place: Place,
-}
-
-/// One subscription costs no allocation; only those with more pay for a list.
-#[derive(Default)]
-pub(super) enum Subscribed {
-    #[default]
-    Nothing,
-    One(Subscription),
-    Many(Vec<Subscription>),
-}
-
-impl Subscribed {
-    pub fn as_slice(&self) -> &[Subscription] {
-        match self {
-            Subscribed::Nothing => &[],
-            Subscribed::One(one) => std::slice::from_ref(one),
-            Subscribed::Many(many) => many,
-        }
-    }
-
-    pub fn find(&mut self, local: u32) -> Option<&mut Subscription> {
-        match self {
-            Subscribed::Nothing => None,
-            Subscribed::One(one) => (one.local == local).then_some(one),
-            Subscribed::Many(many) => many.iter_mut().find(|s| s.local == local),
-        }
-    }
-
-    fn add(&mut self, subscription: Subscription) {
-        *self = match std::mem::take(self) {
-            Subscribed::Nothing => Subscribed::One(subscription),
-            Subscribed::One(one) => Subscribed::Many(vec![one, subscription]),
-            Subscribed::Many(mut many) => {
-                many.push(subscription);
-                Subscribed::Many(many)
-            }
-        };
-    }
-
-    fn remove(&mut self, local: u32) {
-        *self = match std::mem::take(self) {
-            Subscribed::One(one) if one.local == local => Subscribed::Nothing,
-            Subscribed::Many(mut many) => {
-                many.retain(|s| s.local != local);
-                if let [one] = many[..] { Subscribed::One(one) } else { Subscribed::Many(many) }
-            }
-            other => other,
-        };
-    }
-}
-
-/// One connection as the hub knows it, at the same slot as in the runtime's table.
-#[derive(Default)]
-pub(super) struct Member {
-    pub generation: u32,
-    pub subscribed: Subscribed,
-    pub outbox: Option<Box<Outbox>>,
-}
-
 /// The lists of one shard.
 pub struct Subscriptions {
+    pub(super) shard: usize,
     pub(super) locals: Slab<Local>,
-    by_name: HashMap<Channel, u32, foldhash::quality::RandomState>,
+    pub(super) by_name: HashMap<Channel, u32, foldhash::quality::RandomState>,
+    /// Of those, the ones that nobody hears by name, the oldest first, and how many.
+    pub(super) unheard: Idle,
+    pub(super) resolutions: usize,
+    pub(super) patterns: Patterns,
+    pub(super) scratch: Vec<u32>,
+    pub(super) crowds: Slab<Crowd>,
+    pub(super) filters: Filters,
     pub(super) members: Vec<Member>,
     pub(super) bounds: Bounds,
-    /// Channels with events of this turn, in the order in which they got the first.
-    pub(super) dirty_locals: Vec<u32>,
+    pub(super) renderers: Renderers,
+    /// Counts the events that were delivered here.
+    pub(super) delivery: u64,
+    /// Crowds with events of this turn, in the order in which they got the first.
+    pub(super) dirty_crowds: Vec<Key>,
     /// Members whose outbox is to be flushed at the end of the turn.
     pub(super) dirty_members: Vec<u32>,
     /// Members that are given up; each once.
     pub(super) cut: Vec<(Key, Cut)>,
+    /// What queues had no room for in this turn.
+    pub(super) gaps: Gaps,
+    /// Reused for what one queue loses.
+    pub(super) lost: Vec<(Rc<Parcel>, u32)>,
     /// Reused for joining a turn's events.
     pub(super) joined: Vec<u8>,
     pub(super) joined_ends: Vec<usize>,
 }
 
+/// A subscription that is to be made: whose, under which name, into which crowd.
+#[derive(Clone)]
+pub(super) struct Ask {
+    pub member: u32,
+    pub tag: u32,
+    pub crowd: u32,
+    pub label: Option<Rc<Badge>>,
+}
+
 impl Subscriptions {
-    pub(super) fn new(bounds: Bounds) -> Subscriptions {
+    pub(super) fn new(shard: usize, bounds: Bounds, renderers: Renderers) -> Subscriptions {
         Subscriptions {
-            locals: Slab::with_limit(u32::MAX - 1),
+            shard,
+            locals: Slab::with_limit(NONE),
             by_name: HashMap::default(),
+            unheard: Idle::default(),
+            resolutions: 0,
+            patterns: Patterns::new(),
+            scratch: Vec::new(),
+            crowds: Slab::with_limit(NONE),
+            filters: Filters::new(),
             members: Vec::new(),
             bounds,
-            dirty_locals: Vec::new(),
+            renderers,
+            delivery: 0,
+            dirty_crowds: Vec::new(),
             dirty_members: Vec::new(),
             cut: Vec::new(),
+            gaps: Gaps::default(),
+            lost: Vec::new(),
             joined: Vec::new(),
             joined_ends: Vec::new(),
         }
@@ -162,127 +100,135 @@ impl Subscriptions {
         self.members[slot] = Member { generation: key.generation, ..Member::default() };
     }
 
-    pub(super) fn local_named(&self, name: &str) -> Option<u32> {
-        self.by_name.get(name).copied()
+    fn crowds_of(&mut self, source: Source) -> &mut Vec<u32> {
+        match source {
+            Source::Channel(local) => {
+                &mut self.locals.at_mut(local).expect("a crowd keeps its channel").exact
+            }
+            Source::Pattern(pattern) => {
+                &mut self.patterns.slab.at_mut(pattern).expect("a crowd keeps its pattern").crowds
+            }
+        }
     }
 
-    /// The local side of a channel, made if there is none.
-    pub(super) fn open(&mut self, channel: &Channel, owner: usize) -> u32 {
-        if let Some(slot) = self.local_named(channel.as_str()) {
-            return slot;
+    /// The crowd of a source that hears it in this manner, made if there is none. The filter is taken over.
+    pub(super) fn crowd(&mut self, source: Source, manner: Manner) -> u32 {
+        let candidates = std::mem::take(self.crowds_of(source));
+        let found = candidates
+            .iter()
+            .copied()
+            .find(|crowd| self.crowds.at(*crowd).is_some_and(|c| c.manner == manner));
+        *self.crowds_of(source) = candidates;
+        if let Some(crowd) = found {
+            self.filters.release(manner.filter);
+            return crowd;
         }
-        let local = Local {
-            channel: channel.clone(),
-            owner,
-            direct: Vec::new(),
-            queued: Vec::new(),
-            turn: Vec::new(),
-            turn_bytes: 0,
-            pending: 0,
+        let Ok(key) = self.crowds.insert(Crowd::new(source, manner)) else {
+            unreachable!("there are fewer crowds than subscriptions")
         };
-        let Ok(key) = self.locals.insert(local) else {
-            unreachable!("there are fewer subscriptions than the slab takes: each needs a connection")
-        };
-        self.by_name.insert(channel.clone(), key.slot);
+        self.crowds.at_mut(key.slot).expect("just made").generation = key.generation;
+        self.crowds_of(source).push(key.slot);
+        self.patterns.version += u64::from(matches!(source, Source::Pattern(_)));
         key.slot
     }
 
-    /// Forgets the local side of a channel that nobody here hears or waits for.
-    pub(super) fn close_if_unused(&mut self, slot: u32) {
-        let Some(local) = self.locals.at(slot) else { return };
-        if local.members() == 0 && local.pending == 0 && local.turn.is_empty() {
-            self.by_name.remove(local.channel.as_str());
-            if let Some(key) = self.locals.key_at(slot) {
-                self.locals.remove(key);
-            }
+    /// Forgets a crowd without members.
+    pub(super) fn close_crowd_if_unused(&mut self, slot: u32) {
+        let Some(crowd) = self.crowds.at(slot).filter(|crowd| crowd.is_unused()) else { return };
+        let (source, filter) = (crowd.source, crowd.manner.filter);
+        self.crowds_of(source).retain(|crowd| *crowd != slot);
+        self.patterns.version += u64::from(matches!(source, Source::Pattern(_)));
+        self.filters.release(filter);
+        if let Some(key) = self.crowds.key_at(slot) {
+            self.crowds.remove(key);
         }
     }
 
-    /// Notes that the owner has been asked to let `member` in.
-    pub(super) fn expect_join(&mut self, member: Key, local: u32) {
-        self.queue_if_direct(member.slot);
-        self.locals.at_mut(local).expect("opened by the caller").pending += 1;
-        let subscription = Subscription { local, at: 0, place: Place::Pending };
-        self.member(member).expect("checked by the caller").subscribed.add(subscription);
+    /// Notes that other shards have been asked to let a member in.
+    pub(super) fn expect_join(&mut self, ask: Ask) {
+        self.queue_if_direct(ask.member);
+        self.crowds.at_mut(ask.crowd).expect("made by the caller").pending += 1;
+        let Ask { member, tag, crowd, label } = ask;
+        let subscription = Subscription { tag, crowd, at: 0, place: Place::Pending, label };
+        self.members[member as usize].subscribed.add(subscription);
     }
 
-    /// Takes back [`Subscriptions::expect_join`]. Answers whether the member still wants the channel.
-    pub(super) fn settle_join(&mut self, member: Key, local: u32) -> bool {
-        self.locals.at_mut(local).expect("a pending join keeps its channel").pending -= 1;
-        let Some(member) = self.member(member) else { return false };
-        let wanted = member.subscribed.find(local).is_some_and(|s| s.place == Place::Pending);
-        member.subscribed.remove(local);
-        wanted
+    /// Takes back [`Subscriptions::expect_join`], if the member still wants it.
+    pub(super) fn settle_join(&mut self, member: Key, tag: u32, source: Source) -> Option<Ask> {
+        let found =
+            self.members.get_mut(member.slot as usize).filter(|m| m.generation == member.generation)?;
+        let waiting = found.subscribed.find(tag).filter(|s| s.place == Place::Pending)?;
+        let crowd = waiting.crowd;
+        if self.crowds.at(crowd).is_none_or(|crowd| crowd.source != source) {
+            return None;
+        }
+        let ask = Ask { member: member.slot, tag, crowd, label: waiting.label.take() };
+        found.subscribed.remove(tag);
+        self.crowds.at_mut(crowd).expect("kept by whom it waits for").pending -= 1;
+        Some(ask)
     }
 
-    /// Puts a member into a list of the channel: direct if this is all that it hears and it is owed nothing.
-    pub(super) fn attach(&mut self, slot: u32, local: u32) {
+    /// Puts a member into a list of the crowd: direct if this is all that it hears and it is owed nothing that waits
+    /// for its socket.
+    pub(super) fn attach(&mut self, ask: Ask) {
+        let Ask { member: slot, tag, crowd, label } = ask;
         self.queue_if_direct(slot);
         let member = &mut self.members[slot as usize];
-        let alone = member.subscribed.as_slice().is_empty();
+        let alone = member.subscribed.as_slice().is_empty() && label.is_none();
         let direct = alone && member.outbox.as_ref().is_none_or(|outbox| !outbox.blocked);
         let place = if direct { Place::Direct } else { Place::Queued };
-        let at = self.push_place(slot, local, place);
-        self.members[slot as usize].subscribed.add(Subscription { local, at, place });
+        let at = self.push_place(slot, tag, crowd, place, label.clone());
+        self.members[slot as usize].subscribed.add(Subscription { tag, crowd, at, place, label });
+        if let Source::Channel(local) = self.crowds.at(crowd).expect("just joined").source {
+            self.locals.at_mut(local).expect("a crowd keeps its channel").members += 1;
+        }
     }
 
-    /// Takes a member out of a channel; what the channel's turn still holds for it moves to its outbox.
-    /// Answers false when it was not subscribed, or only about to be.
-    pub(super) fn detach(&mut self, slot: u32, local: u32) -> bool {
-        let member = &mut self.members[slot as usize];
-        let Some(subscription) = member.subscribed.find(local) else { return false };
-        match subscription.place {
-            Place::Cancelled => return false,
-            Place::Pending => {
-                subscription.place = Place::Cancelled;
-                return false;
+    /// Takes a member out of a crowd; what the crowd's turn still holds for it moves to its outbox. Answers what it
+    /// heard, and whether it was let in already; the caller closes what is left unused.
+    pub(super) fn detach(&mut self, slot: u32, tag: u32) -> Option<(Source, bool)> {
+        let subscription = self.members[slot as usize].subscribed.find(tag)?;
+        let (crowd, place) = (subscription.crowd, subscription.place);
+        let source = self.crowds.at(crowd).expect("a subscription keeps its crowd").source;
+        if place == Place::Pending {
+            self.crowds.at_mut(crowd).expect("just seen").pending -= 1;
+        } else {
+            if place == Place::Direct {
+                self.spill(slot, tag);
             }
-            Place::Direct => self.spill(slot, local),
-            Place::Queued => {}
+            self.pull_place(slot, tag);
+            if let Source::Channel(local) = source {
+                self.locals.at_mut(local).expect("a crowd keeps its channel").members -= 1;
+            }
         }
-        self.pull_place(slot, local);
-        self.members[slot as usize].subscribed.remove(local);
-        true
+        self.members[slot as usize].subscribed.remove(tag);
+        self.close_crowd_if_unused(crowd);
+        Some((source, place != Place::Pending))
     }
 
-    /// Moves a direct subscriber to the queued list, with what this turn holds for it. A direct member hears
-    /// one channel only.
-    pub(super) fn queue_if_direct(&mut self, slot: u32) {
-        if let Subscribed::One(Subscription { local, place: Place::Direct, .. }) =
-            self.members[slot as usize].subscribed
-        {
-            self.spill(slot, local);
-            self.move_to(slot, local, Place::Queued);
+    /// Moves a subscription to the crowd that hears the same through another filter.
+    pub(super) fn refilter(&mut self, slot: u32, tag: u32, from: u32, filter: Option<&Filter>) {
+        let filter = self.filters.take(filter);
+        let crowd = self.crowds.at(from).expect("a subscription keeps its crowd");
+        let (source, manner) = (crowd.source, Manner { filter, ..crowd.manner });
+        let to = self.crowd(source, manner);
+        if to == from {
+            return;
         }
-    }
-
-    /// Moves a member that is owed nothing to the direct list, if the channel is all that it hears.
-    pub(super) fn direct_if_alone(&mut self, slot: u32) {
-        if let Subscribed::One(Subscription { local, place: Place::Queued, .. }) =
-            self.members[slot as usize].subscribed
-        {
-            self.move_to(slot, local, Place::Direct);
+        self.queue_if_direct(slot);
+        let pending = self.members[slot as usize].subscribed.find(tag).expect("named by the caller");
+        let (place, label) = (pending.place, pending.label.clone());
+        if place == Place::Pending {
+            pending.crowd = to;
+            self.crowds.at_mut(from).expect("just seen").pending -= 1;
+            self.crowds.at_mut(to).expect("just found").pending += 1;
+        } else {
+            self.pull_place(slot, tag);
+            let at = self.push_place(slot, tag, to, place, label);
+            let found = self.members[slot as usize].subscribed.find(tag).expect("just seen");
+            (found.crowd, found.at) = (to, at);
         }
-    }
-
-    pub(super) fn move_to(&mut self, slot: u32, local: u32, place: Place) {
-        self.pull_place(slot, local);
-        let at = self.push_place(slot, local, place);
-        let found = self.members[slot as usize].subscribed.find(local).expect("pulled from this channel");
-        (found.at, found.place) = (at, place);
-    }
-
-    /// Appends the events of the channel's turn that a direct subscriber has not been sent to its outbox.
-    fn spill(&mut self, slot: u32, local: u32) {
-        let at = self.members[slot as usize].subscribed.find(local).expect("direct here").at;
-        let local = self.locals.at_mut(local).expect("has a member");
-        let seat = &mut local.direct[at as usize];
-        let from = std::mem::replace(&mut seat.from, local.turn.len() as u32) as usize;
-        if from < local.turn.len() {
-            let outbox = self.members[slot as usize].outbox.get_or_insert_default();
-            local.turn[from..].iter().for_each(|frame| outbox.append(frame));
-            Self::list(&mut self.dirty_members, slot, outbox);
-        }
+        self.close_crowd_if_unused(from);
     }
 
     /// Lists a member for the flush at the end of the turn; each once, and none that waits for its socket.
@@ -293,53 +239,55 @@ impl Subscriptions {
         }
     }
 
-    fn push_place(&mut self, member: u32, local: u32, place: Place) -> u32 {
-        let local = self.locals.at_mut(local).expect("a subscription keeps its channel");
-        match place {
-            Place::Direct => {
-                local.direct.push(Seat { member, from: local.turn.len() as u32 });
-                local.direct.len() as u32 - 1
+    /// The outbox of a member, made if there is none: its seat, if it has one, knows of that.
+    pub(super) fn outbox(&mut self, slot: u32) -> &mut Outbox {
+        if self.members[slot as usize].outbox.is_none() {
+            if let Some(seat) = self.seat(slot) {
+                seat.set_waiting(true);
             }
-            _ => {
-                local.queued.push(member);
-                local.queued.len() as u32 - 1
-            }
+            self.members[slot as usize].outbox = Some(Box::default());
+        }
+        self.members[slot as usize].outbox.as_mut().expect("just made")
+    }
+
+    /// Forgets the outbox of a member to whom nothing is owed.
+    pub(super) fn drop_outbox(&mut self, slot: u32) {
+        self.members[slot as usize].outbox = None;
+        if let Some(seat) = self.seat(slot) {
+            seat.set_waiting(false);
         }
     }
 
-    /// Takes a member's entry out of its list; the last entry fills the gap.
-    fn pull_place(&mut self, slot: u32, local: u32) {
-        let Subscription { at, place, .. } =
-            *self.members[slot as usize].subscribed.find(local).expect("asked for by its member");
-        let lists = self.locals.at_mut(local).expect("a subscription keeps its channel");
-        let moved = match place {
-            Place::Direct => {
-                lists.direct.swap_remove(at as usize);
-                lists.direct.get(at as usize).map(|seat| seat.member)
-            }
-            _ => {
-                lists.queued.swap_remove(at as usize);
-                lists.queued.get(at as usize).copied()
-            }
-        };
-        if let Some(moved) = moved {
-            self.members[moved as usize].subscribed.find(local).expect("listed, so subscribed").at = at;
-        }
+    /// Keeps a member's queue back as if its socket were full.
+    pub(super) fn cork(&mut self, slot: u32) {
+        self.outbox(slot).blocked = true;
     }
 
     /// Lets `put` queue something for a member that no bound refuses.
     pub(super) fn queue(&mut self, slot: u32, put: impl FnOnce(&mut Outbox)) {
-        let outbox = self.members[slot as usize].outbox.get_or_insert_default();
-        put(outbox);
+        put(self.outbox(slot));
+        let outbox = self.members[slot as usize].outbox.as_mut().expect("just used");
         Self::list(&mut self.dirty_members, slot, outbox);
     }
 
     /// Puts a control frame into a member's outbox. A member that lets too many of them wait is given up.
     pub(super) fn push_control(&mut self, slot: u32, bytes: &[u8], counters: &mut Counters) {
-        let outbox = self.members[slot as usize].outbox.get_or_insert_default();
-        match outbox.push_control(bytes, &self.bounds) {
-            Ok(()) => Self::list(&mut self.dirty_members, slot, outbox),
-            Err(_) => self.give_up_slow(slot, counters),
+        let bounds = self.bounds;
+        let mut pushed = Ok(());
+        self.queue(slot, |outbox| pushed = outbox.push_control(bytes, &bounds));
+        if pushed.is_err() {
+            self.give_up(slot, Cut::Slow, counters);
+        }
+    }
+
+    /// A member has no room for what it asked for, or its socket failed. Each is told once.
+    pub(super) fn give_up(&mut self, slot: u32, why: Cut, counters: &mut Counters) {
+        let key = self.key_of(slot);
+        let outbox = self.outbox(slot);
+        if !outbox.cut {
+            outbox.cut = true;
+            counters.slow_consumers += u64::from(why == Cut::Slow);
+            self.cut.push((key, why));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What goes into the hub and what comes out of it.
 
 use super::{Bounds, ChannelOptions, LaneBounds};
-use crate::event::{Channel, Position};
+use crate::event::{Channel, ConnectionId, Filter, Form, Label, Pattern, Position, Renderers};
 use crate::metrics::Snapshot;
 use crate::stdx::slab::Key;
+use std::sync::Arc;
 
 /// What the hub needs to know once.
 #[derive(Clone, Debug)]
@@ -20,6 +21,75 @@ pub struct Options {
     pub channels: ChannelOptions,
     /// Ephemeral channels that were published to and never heard are forgotten after so long.
     pub ephemeral_idle_us: u64,
+    /// How each form of an event is made.
+    pub renderers: Renderers,
+}
+
+/// What a subscription is to.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// One channel; the name must be valid.
+    Channel(&'a str),
+    /// Every channel that a pattern covers.
+    Pattern(&'a Pattern),
+}
+
+/// What becomes of events for which a subscriber's queue has no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// The channel's option says.
+    #[default]
+    Channel,
+    /// The way of the router dialect (sources 2.5).
+    Router,
+}
+
+/// A subscription that a member asks for.
+#[derive(Clone, Debug)]
+pub struct Wish<'a> {
+    /// To what.
+    pub target: Target<'a>,
+    /// In which form.
+    pub form: Form,
+    /// Of which events; `None`: all.
+    pub filter: Option<Filter>,
+    /// Spliced into each event, where the form has a place for it.
+    pub label: Option<Label>,
+    /// Whether this subscription gets a copy of its own; else the member gets one for all of those together.
+    pub each: bool,
+    /// When its queue is full.
+    pub rule: Rule,
+    /// A channel that is made by this vanishes with its last member.
+    pub ephemeral: bool,
+}
+
+impl<'a> Wish<'a> {
+    /// All events of a channel, raw.
+    pub fn channel(name: &'a str) -> Wish<'a> {
+        Wish {
+            target: Target::Channel(name),
+            form: Form::RAW,
+            filter: None,
+            label: None,
+            each: false,
+            rule: Rule::Channel,
+            ephemeral: false,
+        }
+    }
+
+    /// All events of all channels that a pattern covers, raw.
+    pub fn pattern(pattern: &'a Pattern) -> Wish<'a> {
+        Wish { target: Target::Pattern(pattern), ..Wish::channel("") }
+    }
+}
+
+/// Where a new subscription stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The channel's last event before the first that comes; `None` for a pattern.
+    pub position: Option<Position>,
+    /// Subscriptions of the channel over all shards, this one included; 0 for a pattern.
+    pub members: u32,
 }
 
 /// The channel has as many members as it may.
@@ -49,19 +119,25 @@ pub struct Origin {
     pub connection: Key,
     /// Counts the connection's requests.
     pub request: u32,
+    /// Which event of that request, where it brings several.
+    pub item: u32,
 }
 
 /// A publish that reached everyone whom it was to reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// Of the event in its channel.
     pub position: Position,
     /// Into how many queues it was put, over all shards.
     pub reached: u32,
+    /// How many subscriptions found their queue full and did not get it ([`Rule::Router`]).
+    pub dropped: u32,
+    /// The kept answer of an earlier publish with the same id; this one was not delivered.
+    pub first: Option<Arc<[u8]>>,
 }
 
 /// What became of a publish at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Publishing {
     /// Done.
     Done(Published),
@@ -75,17 +151,17 @@ pub enum Publishing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Joining {
     /// Every later event comes.
-    Done,
-    /// The member hears this channel already.
+    Done(Standing),
+    /// The member has a subscription of this tag already.
     Already,
     /// The channel is full.
     Full,
-    /// The owner is asked; a [`Joined`] comes.
+    /// Other shards are asked; a [`Joined`] comes.
     Waiting,
 }
 
 /// A publish of another moment is done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     /// Whose.
     pub origin: Origin,
@@ -98,10 +174,27 @@ pub struct Answer {
 pub struct Joined {
     /// Who.
     pub member: Key,
-    /// What.
-    pub channel: Channel,
+    /// Which of its subscriptions.
+    pub tag: u32,
+    /// To which channel; `None` for a pattern.
+    pub channel: Option<Channel>,
     /// Or the channel was full.
-    pub outcome: Result<(), Full>,
+    pub outcome: Result<Standing, Full>,
+}
+
+/// Events of a channel that a subscriber's queue had no room for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GapTold {
+    /// Whose.
+    pub member: Key,
+    /// Through which of its subscriptions it would have got them.
+    pub tag: u32,
+    /// Of which channel.
+    pub channel: Channel,
+    /// The first of them.
+    pub from: Position,
+    /// The last of them.
+    pub to: Position,
 }
 
 /// What came out of the hub since the last look.
@@ -115,4 +208,8 @@ pub struct Effects {
     pub gathered: Vec<(Origin, Snapshot)>,
     /// Another shard wants this shard's own state; the runtime knows the rest of it.
     pub asked: Vec<(usize, Key, usize)>,
+    /// Losses to be told; at most one per subscription, channel and turn.
+    pub gaps: Vec<GapTold>,
+    /// Who hears a channel.
+    pub present: Vec<(Origin, Vec<ConnectionId>)>,
 }

@@ -20,6 +20,20 @@ pub struct Counters {
     pub blocked_sends: u64,
     /// Events dropped with the queue of a subscriber that was given up.
     pub events_dropped: u64,
+    /// Losses told to subscribers.
+    pub gaps: u64,
+    /// Losses not told, because too many of one subscriber waited to be.
+    pub gaps_untold: u64,
+    /// Events that expired before they were delivered, once per subscriber or, where they came too late, per shard.
+    pub events_expired: u64,
+    /// Resolutions of channels against the patterns of a shard that were forgotten for want of room.
+    pub resolutions_dropped: u64,
+    /// Publishes answered as an earlier one with the same id.
+    pub repeats: u64,
+    /// Ids of publishes forgotten before their time, for want of room.
+    pub ids_dropped: u64,
+    /// Presence events that a full mailbox kept from being told.
+    pub presence_dropped: u64,
     /// Subscribers given up because they did not read.
     pub slow_consumers: u64,
     /// Messages that clients sent on sockets.
@@ -53,6 +67,7 @@ impl Counters {
             ($($field:ident)*) => { $(self.$field += other.$field;)* };
         }
         sum!(published publishes_refused mailbox_full numbered deliveries blocked_sends events_dropped
+             gaps gaps_untold events_expired resolutions_dropped repeats ids_dropped presence_dropped
              slow_consumers client_messages accepted turned_away sockets_opened sockets_closed
              requests_refused peers_lost channels_evicted turns lanes_full panics);
     }
@@ -80,6 +95,12 @@ pub struct ShardState {
     pub channels: usize,
     /// Times that the watchdog woke it.
     pub kicks: u64,
+    /// Events that wait in the queues of its connections.
+    pub events_queued: u64,
+    /// Subscriptions of its connections.
+    pub subscriptions: u64,
+    /// When its last event was numbered, in Unix milliseconds.
+    pub last_event_ms: Option<u64>,
     /// What it counted.
     pub counters: Counters,
 }

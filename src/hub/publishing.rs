@@ -1,0 +1,284 @@
+//! How an event is taken: by the shard of its publisher, which asks the owner of its channel, which numbers it,
+//! delivers it to its own members and sends it on; and how the words of all those become the publisher's answer.
+
+use super::pump::{Arrival, Reach};
+use super::{Answer, Door, Hub, Mail, Origin, Outlet, Published, Publishing, Refusal, Ticket};
+use crate::event::{Channel, Event, Position};
+use crate::stdx::slab::Key;
+use std::sync::Arc;
+
+/// A publish that waits for other shards.
+pub(super) struct Pending {
+    origin: Origin,
+    position: Option<Position>,
+    reach: Reach,
+    /// Reports that are missing; negative while they overtake the owner's word.
+    missing: i64,
+}
+
+/// What the owner did with an event.
+enum Taken {
+    Refused(Refusal),
+    Repeat(Published),
+    /// So many shards will report besides.
+    Numbered(Published, usize),
+}
+
+impl Hub {
+    /// Publishes an event that came in on this shard. The name must be valid.
+    pub fn publish(
+        &mut self,
+        channel: &str,
+        event: Event,
+        origin: Origin,
+        now_us: u64,
+        outlet: &mut impl Outlet,
+    ) -> Publishing {
+        let owner = self.owner(channel);
+        if owner == self.options.shard {
+            return self.publish_here(channel, event, origin, now_us, outlet);
+        }
+        if !self.post.has_room(owner, event.frame().len()) {
+            self.counters.mailbox_full += 1;
+            return Publishing::Refused(Refusal::MailboxFull);
+        }
+        let Some(ticket) = self.wait(origin) else { return Publishing::Refused(Refusal::MailboxFull) };
+        let channel = self.named(channel);
+        self.post.push(owner, Mail::Publish { channel, event, ticket });
+        Publishing::Waiting
+    }
+
+    /// A name that is known to be valid; one that is heard here costs no copy.
+    pub(super) fn named(&self, name: &str) -> Channel {
+        match self.subscriptions.local_named(name).and_then(|local| self.subscriptions.locals.at(local)) {
+            Some(local) => local.channel.clone(),
+            None => Channel::parse(name).expect("checked by the caller"),
+        }
+    }
+
+    fn publish_here(
+        &mut self,
+        channel: &str,
+        event: Event,
+        origin: Origin,
+        now_us: u64,
+        outlet: &mut impl Outlet,
+    ) -> Publishing {
+        let slot = match self.channels.find(channel) {
+            Some(slot) => slot,
+            None => self.owned(&Channel::parse(channel).expect("checked by the caller"), now_us),
+        };
+        let (published, reports) = match self.take(slot, &event, now_us, outlet) {
+            Taken::Refused(why) => return Publishing::Refused(why),
+            Taken::Repeat(first) => return Publishing::Done(first),
+            Taken::Numbered(published, 0) => return Publishing::Done(published),
+            Taken::Numbered(published, reports) => (published, reports),
+        };
+        let ticket = self.wait(origin);
+        self.send_on(slot, &event, published.position, ticket);
+        let Some(ticket) = ticket else { return Publishing::Done(published) };
+        let pending = self.pending.get_mut(ticket.key).expect("just inserted");
+        pending.position = Some(published.position);
+        pending.reach = Reach { reached: published.reached, dropped: published.dropped };
+        pending.missing = reports as i64;
+        Publishing::Waiting
+    }
+
+    /// Publishes, as the owner, for a connection of another shard.
+    pub(super) fn publish_for(
+        &mut self,
+        channel: &Channel,
+        event: Event,
+        ticket: Ticket,
+        now_us: u64,
+        outlet: &mut impl Outlet,
+    ) {
+        let slot = self.owned(channel, now_us);
+        let Ticket { shard, key } = ticket;
+        let answer = match self.take(slot, &event, now_us, outlet) {
+            Taken::Refused(refusal) => Mail::Refused { key, refusal },
+            Taken::Repeat(first) => Mail::Repeated { key, first: Box::new(first) },
+            Taken::Numbered(Published { position, reached, dropped, .. }, reports) => {
+                self.send_on(slot, &event, position, Some(ticket));
+                Mail::Numbered { key, position, reached, dropped, reports: reports as u32 }
+            }
+        };
+        self.post.push(shard.into(), answer);
+    }
+
+    /// As the owner: numbers an event and delivers it here, unless there is no room to send it on or it is a repeat.
+    fn take(&mut self, slot: u32, event: &Event, now_us: u64, outlet: &mut impl Outlet) -> Taken {
+        let id = event.extras().and_then(|extras| extras.id.as_deref());
+        if let Some(first) = id.and_then(|id| self.repeat(slot, id, now_us)) {
+            return Taken::Repeat(first);
+        }
+        let reports = self.channels.targets(slot, &mut self.watched).len();
+        if reports > 0 && !self.targets_have_room(slot, event.frame().len()) {
+            return Taken::Refused(Refusal::MailboxFull);
+        }
+        let (position, reach) = self.number(slot, event, now_us, outlet);
+        if let Some(id) = id {
+            let channel = &self.channels.at(slot).channel;
+            self.counters.ids_dropped += self.remembered.note(channel, id, position, reach, now_us);
+        }
+        let Reach { reached, dropped } = reach;
+        Taken::Numbered(Published { position, reached, dropped, first: None }, reports)
+    }
+
+    fn repeat(&mut self, slot: u32, id: &str, now_us: u64) -> Option<Published> {
+        let channel = &self.channels.at(slot).channel;
+        let kept = self.remembered.find(channel, id, now_us)?;
+        self.counters.repeats += 1;
+        let Reach { reached, dropped } = kept.reach;
+        Some(Published { position: kept.position, reached, dropped, first: kept.body.clone() })
+    }
+
+    /// Keeps the answer to a publish that carried an id, for repeats of it. The name must be valid.
+    pub fn remember(&mut self, channel: &str, id: &str, body: &[u8]) {
+        let owner = self.owner(channel);
+        let (channel, body) = (self.named(channel), Arc::from(body));
+        if owner == self.options.shard {
+            self.counters.ids_dropped += self.remembered.answer(&channel, id, body);
+        } else {
+            self.post.push(owner, Mail::Remember { channel, id: id.into(), body });
+        }
+    }
+
+    fn wait(&mut self, origin: Origin) -> Option<Ticket> {
+        let pending = Pending { origin, position: None, reach: Reach::default(), missing: 0 };
+        let key = self.pending.insert(pending).ok()?;
+        Some(Ticket { shard: self.options.shard as u16, key })
+    }
+
+    /// Numbers an event of a channel that this shard owns and delivers it to the members here.
+    pub(super) fn number(
+        &mut self,
+        slot: u32,
+        event: &Event,
+        now_us: u64,
+        outlet: &mut impl Outlet,
+    ) -> (Position, Reach) {
+        self.counters.numbered += 1;
+        self.last_event_ms = Some(event.at_ms());
+        let owned = self.channels.at(slot);
+        owned.position.offset += 1;
+        let (position, local, members) = (owned.position, owned.local, owned.members);
+        let arrival = Arrival { event, position, now_us };
+        let local = local.or_else(|| self.covered(slot));
+        let reach = match local {
+            Some(local) => self.subscriptions.deliver(local, arrival, outlet, &mut self.counters),
+            None => Reach::default(),
+        };
+        if members == 0 {
+            self.channels.rest(slot, now_us);
+        }
+        (position, reach)
+    }
+
+    pub(super) fn targets_have_room(&mut self, slot: u32, bytes: usize) -> bool {
+        let targets = self.channels.targets(slot, &mut self.watched);
+        let room = targets.iter().all(|target| self.post.has_room(target.shard.into(), bytes));
+        self.counters.mailbox_full += u64::from(!room);
+        room
+    }
+
+    /// Sends an event to the other shards that hear the channel.
+    pub(super) fn send_on(&mut self, slot: u32, event: &Event, position: Position, ticket: Option<Ticket>) {
+        let channel = self.channels.at(slot).channel.clone();
+        for target in self.channels.targets(slot, &mut self.watched) {
+            let door = target.slot.map_or_else(|| Door::Name(channel.clone()), Door::Slot);
+            let mail = Mail::Deliver { door, event: event.clone(), position, ticket };
+            self.post.push(target.shard.into(), mail);
+        }
+    }
+
+    /// The local side of a channel of this shard that is heard here through patterns only.
+    fn covered(&mut self, slot: u32) -> Option<u32> {
+        if self.subscriptions.patterns.is_empty() {
+            return None;
+        }
+        let version = self.subscriptions.patterns.version;
+        let owned = self.channels.at(slot);
+        if owned.uncovered == version {
+            return None;
+        }
+        let channel = owned.channel.clone();
+        if let Some(local) = self.subscriptions.local_named(channel.as_str()) {
+            return Some(local);
+        }
+        if !self.subscriptions.is_covered(channel.as_str()) {
+            self.channels.at(slot).uncovered = version;
+            return None;
+        }
+        Some(self.resolution(&channel, self.options.shard))
+    }
+
+    fn resolution(&mut self, channel: &Channel, owner: usize) -> u32 {
+        let channels = &self.channels;
+        let slow = || channels.slow_of(channel.as_str());
+        let (local, forgotten) = self.subscriptions.resolution(channel, owner, slow);
+        self.counters.resolutions_dropped += u64::from(forgotten);
+        local
+    }
+
+    /// Where an event that its owner sent is heard.
+    fn local_at(&mut self, door: &Door, owner: usize) -> Option<u32> {
+        match door {
+            Door::Slot(key) => self.subscriptions.locals.get(*key).map(|_| key.slot),
+            Door::Name(channel) if self.subscriptions.patterns.is_empty() => {
+                self.subscriptions.local_named(channel.as_str())
+            }
+            Door::Name(channel) => Some(self.resolution(channel, owner)),
+        }
+    }
+
+    /// Delivers an event that its owner sent.
+    pub(super) fn deliver_for(
+        &mut self,
+        owner: usize,
+        door: &Door,
+        arrival: Arrival<'_>,
+        ticket: Option<Ticket>,
+        outlet: &mut impl Outlet,
+    ) {
+        let Reach { reached, dropped } = match self.local_at(door, owner) {
+            Some(local) => self.subscriptions.deliver(local, arrival, outlet, &mut self.counters),
+            None => Reach::default(),
+        };
+        let Some(Ticket { shard, key }) = ticket else { return };
+        if usize::from(shard) == self.options.shard {
+            self.report(key, None, reached, dropped, -1);
+        } else {
+            self.post.push(shard.into(), Mail::Reached { key, reached, dropped });
+        }
+    }
+
+    /// One of the words that a pending publish waits for. A shard's report may overtake the owner's.
+    pub(super) fn report(
+        &mut self,
+        key: Key,
+        position: Option<Position>,
+        reached: u32,
+        dropped: u32,
+        missing: i64,
+    ) {
+        let Some(pending) = self.pending.get_mut(key) else { return };
+        pending.position = pending.position.or(position);
+        pending.reach.reached += reached;
+        pending.reach.dropped += dropped;
+        pending.missing += missing;
+        if let (Some(position), 0) = (pending.position, pending.missing) {
+            let Reach { reached, dropped } = pending.reach;
+            let published = Published { position, reached, dropped, first: None };
+            self.effects.answers.push(Answer { origin: pending.origin, outcome: Ok(published) });
+            self.pending.remove(key);
+        }
+    }
+
+    /// The owner has answered a publish for good: it did not take it, or had taken it before.
+    pub(super) fn settled(&mut self, key: Key, outcome: Result<Published, Refusal>) {
+        if let Some(pending) = self.pending.remove(key) {
+            self.effects.answers.push(Answer { origin: pending.origin, outcome });
+        }
+    }
+}

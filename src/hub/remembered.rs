@@ -1,0 +1,109 @@
+//! Publishes that carried an id: a repeat within five minutes is answered as the first was (contract 3.2). Kept by the
+//! channel's owner, within bounds; what is forgotten before its time is counted.
+
+use super::pump::Reach;
+use crate::event::{Channel, Position};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// How long a repeat is known as one, in microseconds.
+const REMEMBERED_US: u64 = 300_000_000;
+
+/// Ids that one shard keeps: two hundred publishes a second with an id each, for five minutes.
+const REMEMBERED_MAX: usize = 65_536;
+
+/// Bytes of ids and answers that one shard keeps: 256 for each of the above.
+const REMEMBERED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+type Id = (Channel, Box<str>);
+
+/// What is known of the first publish.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub position: Position,
+    /// On the owner's shard alone; all that can be said while the answer is not known.
+    pub reach: Reach,
+    pub body: Option<Arc<[u8]>>,
+}
+
+/// The ids of one shard's channels.
+#[derive(Default)]
+pub(super) struct Remembered {
+    by_id: HashMap<Id, Kept, foldhash::quality::RandomState>,
+    /// The oldest first, with the moment at which each may be forgotten.
+    order: VecDeque<(u64, Id)>,
+    bytes: usize,
+}
+
+impl Remembered {
+    /// What is known of an earlier publish with this id.
+    pub fn find(&mut self, channel: &Channel, id: &str, now_us: u64) -> Option<&Kept> {
+        while self.order.front().is_some_and(|(until, _)| *until <= now_us) {
+            self.forget_oldest();
+        }
+        self.by_id.get(&(channel.clone(), id.into()))
+    }
+
+    /// A publish with an id was numbered. Answers how many others were forgotten for it.
+    pub fn note(
+        &mut self,
+        channel: &Channel,
+        id: &str,
+        position: Position,
+        reach: Reach,
+        now_us: u64,
+    ) -> u64 {
+        let name: Id = (channel.clone(), id.into());
+        self.bytes += id.len();
+        self.order.push_back((now_us + REMEMBERED_US, name.clone()));
+        self.by_id.insert(name, Kept { position, reach, body: None });
+        self.keep_within()
+    }
+
+    /// It was answered with this body. Answers how many others were forgotten for it.
+    pub fn answer(&mut self, channel: &Channel, id: &str, body: Arc<[u8]>) -> u64 {
+        let Some(kept) = self.by_id.get_mut(&(channel.clone(), id.into())) else { return 0 };
+        if kept.body.is_none() {
+            self.bytes += body.len();
+            kept.body = Some(body);
+        }
+        self.keep_within()
+    }
+
+    fn keep_within(&mut self) -> u64 {
+        let mut forgotten = 0;
+        while self.order.len() > REMEMBERED_MAX || self.bytes > REMEMBERED_BYTES_MAX {
+            self.forget_oldest();
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((_, id)) = self.order.pop_front() else { return };
+        let body = self.by_id.remove(&id).and_then(|kept| kept.body).map_or(0, |body| body.len());
+        self.bytes -= id.1.len() + body;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_known_for_five_minutes_and_the_oldest_goes_when_there_are_too_many() {
+        let mut remembered = Remembered::default();
+        let (channel, position) = (Channel::parse("a").unwrap(), Position { epoch: 1, offset: 1 });
+        remembered.note(&channel, "x", position, Reach::default(), 0);
+        assert_eq!(remembered.answer(&channel, "x", Arc::from(&b"body"[..])), 0);
+        let kept = remembered.find(&channel, "x", REMEMBERED_US - 1).unwrap();
+        assert_eq!(kept.body.as_deref(), Some(&b"body"[..]));
+        assert!(remembered.find(&channel, "x", REMEMBERED_US).is_none());
+        assert_eq!(remembered.bytes, 0);
+        let many = REMEMBERED_MAX + 2;
+        let forgotten: u64 =
+            (0..many).map(|n| remembered.note(&channel, &n.to_string(), position, Reach::default(), 0)).sum();
+        assert_eq!((forgotten, remembered.find(&channel, "1", 0).is_some()), (2, false));
+        assert!(remembered.find(&channel, "2", 0).is_some());
+    }
+}

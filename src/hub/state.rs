@@ -1,0 +1,89 @@
+//! What a shard tells of itself, and which of its channels it forgets.
+
+use super::{Gathering, Hub, Mail, Origin};
+use crate::metrics::{ShardState, Snapshot};
+use crate::stdx::slab::Key;
+
+impl Hub {
+    /// How many channels this shard owns.
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Since when this shard's longest idle channel is idle, in steady microseconds.
+    pub fn longest_idle_us(&self) -> Option<u64> {
+        self.channels.longest_idle().map(|(_, since)| since)
+    }
+
+    /// Forgets the longest idle channel, if there is one.
+    pub fn evict(&mut self) {
+        if let Some((slot, _)) = self.channels.longest_idle() {
+            self.channels.remove(slot);
+            self.counters.channels_evicted += 1;
+        }
+    }
+
+    /// When the next ephemeral channel is to be forgotten, in steady microseconds.
+    pub fn sweep_due_us(&self) -> Option<u64> {
+        self.channels.idle_ephemeral.first().map(|(_, since)| since + self.options.ephemeral_idle_us)
+    }
+
+    /// Forgets ephemeral channels that nobody came to hear; costs next to nothing while there is none.
+    pub fn sweep(&mut self, now_us: u64) {
+        while let Some((slot, since)) = self.channels.idle_ephemeral.first()
+            && since + self.options.ephemeral_idle_us <= now_us
+        {
+            self.channels.remove(slot);
+        }
+    }
+
+    /// Asks every shard for its state; it comes as an effect. `own` is this shard's.
+    /// Answers false when too many such requests wait.
+    pub fn gather(&mut self, origin: Origin, names_max: usize, own: ShardState) -> bool {
+        let mut snapshot = Snapshot::default();
+        snapshot.add(self.snapshot(own, names_max), names_max);
+        let missing = self.options.shards - 1;
+        if missing == 0 {
+            self.effects.gathered.push((origin, snapshot));
+            return true;
+        }
+        let Ok(key) = self.gathering.insert(Gathering { origin, names_max, missing, snapshot }) else {
+            return false;
+        };
+        for shard in (0..self.options.shards).filter(|shard| *shard != self.options.shard) {
+            self.post.push(shard, Mail::Gather { key, names_max });
+        }
+        true
+    }
+
+    /// Answers another shard's question with this shard's state.
+    pub fn answer_gather(&mut self, to: usize, key: Key, names_max: usize, own: ShardState) {
+        let snapshot = Box::new(self.snapshot(own, names_max));
+        self.post.push(to, Mail::Gathered { key, snapshot });
+    }
+
+    fn snapshot(&self, mut own: ShardState, names_max: usize) -> Snapshot {
+        own.channels = self.channels.len();
+        own.counters = self.counters;
+        own.events_queued = self.outboxes().map(|outbox| outbox.events() as u64).sum();
+        own.subscriptions =
+            self.subscriptions.members.iter().map(|m| m.subscribed.as_slice().len() as u64).sum();
+        own.last_event_ms = self.last_event_ms;
+        Snapshot {
+            channels: self.channels.counts(names_max).collect(),
+            channels_total: self.channels.len(),
+            shards: vec![own],
+        }
+    }
+
+    pub(super) fn gathered(&mut self, key: Key, snapshot: Snapshot) {
+        let Some(gathering) = self.gathering.get_mut(key) else { return };
+        gathering.snapshot.add(snapshot, gathering.names_max);
+        gathering.missing -= 1;
+        if gathering.missing == 0
+            && let Some(done) = self.gathering.remove(key)
+        {
+            self.effects.gathered.push((done.origin, done.snapshot));
+        }
+    }
+}
