@@ -3,10 +3,15 @@
 //! socket, a clock or the hub.
 
 pub mod admission;
+pub mod batch;
+pub mod book;
 pub mod close;
+pub mod cloudevents;
 pub mod command;
 pub mod dialect;
+pub mod heartbeat;
 pub mod publisher;
+pub mod query;
 pub mod refusal;
 pub mod route;
 pub mod subscriber;
@@ -52,6 +57,51 @@ pub struct Options {
     pub keep_alive_us: u64,
     /// The words of a close on shutdown.
     pub shutdown_reason: String,
+    /// How the sockets of each listener find their dialect, by its number.
+    pub doors: Vec<Door>,
+    /// Messages to clients that asked for compression are compressed from so many bytes; `None`: nobody's are.
+    pub compression_bytes_min: Option<usize>,
+    /// Of the dialect `router`.
+    pub router: RouterLimits,
+}
+
+impl Options {
+    /// How sockets that came through the listener `number` find their dialect.
+    pub fn door(&self, number: u8) -> Door {
+        self.doors.get(usize::from(number)).copied().unwrap_or_default()
+    }
+}
+
+/// How the sockets of one listener find their dialect (contract 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// By path and subprotocol.
+    #[default]
+    ByPath,
+    /// All speak `router`.
+    Router,
+    /// All speak `events`.
+    Events,
+    /// All speak `freqsearch`.
+    FreqSearch,
+}
+
+/// Bounds of the dialect `router` (contract 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouterLimits {
+    /// Sockets that speak it, over all shards; 0: no limit.
+    pub clients_max: usize,
+    /// Events that may wait for one of them, where there is one queue.
+    pub queue_events_max: usize,
+    /// Whether each range of priorities has a queue of its own (`sources.md` 2.5).
+    pub multi_queue: bool,
+}
+
+impl Default for RouterLimits {
+    /// As in `sources.md` 2.5 and 2.7.
+    fn default() -> RouterLimits {
+        RouterLimits { clients_max: 1_000, queue_events_max: 10_000, multi_queue: false }
+    }
 }
 
 /// What a heartbeat looks like (contract 17, `heartbeat_format`).
@@ -67,7 +117,7 @@ pub enum Heartbeat {
 
 #[cfg(test)]
 pub(crate) mod tests_support {
-    use super::{Heartbeat, Options, Stamp};
+    use super::{Door, Heartbeat, Options, RouterLimits, Stamp};
 
     pub fn options() -> Options {
         Options {
@@ -83,6 +133,9 @@ pub(crate) mod tests_support {
             body_us: 10_000_000,
             keep_alive_us: 75_000_000,
             shutdown_reason: "bye".to_owned(),
+            doors: vec![Door::ByPath],
+            compression_bytes_min: None,
+            router: RouterLimits::default(),
         }
     }
 }

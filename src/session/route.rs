@@ -1,16 +1,23 @@
-//! From method and path to what is asked for (contract 2). Paths that later versions bring are unknown here.
+//! From method and path to what is asked for (contract 2). [`ROUTES`] is the one table of paths: requests are
+//! looked up in it, and the documents at `/openapi.json` and `/asyncapi.json` are held to it.
 
 use super::Refusal;
 use crate::event::Channel;
 use crate::wire::http::{Head, Method, percent_decode};
 
-/// What a request asks for.
-#[derive(Debug, PartialEq, Eq)]
+/// What a request asks for. Where a path ends in a channel, its name is the decoded one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'r> {
     /// Publish; the channel is in the body when it is `None`.
     Publish(Option<&'r str>),
+    /// Publish several, each of which names its channel.
+    Batch,
     /// A report of the server's state.
     Report(Report),
+    /// A description of the server's interface.
+    Document(Document),
+    /// Server-sent events; the channels are in the query when it is `None`.
+    Stream(Option<&'r str>),
     /// A socket.
     Socket(Socket<'r>),
     /// `OPTIONS`: what may be done here; the methods.
@@ -32,76 +39,136 @@ pub enum Report {
     Channels,
 }
 
-/// Which socket.
+/// Which description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// `/openapi.json`
+    OpenApi,
+    /// `/asyncapi.json`
+    AsyncApi,
+}
+
+/// Which socket. A channel is `None` when the path does not name a valid one: the socket is opened only to say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Socket<'r> {
-    /// `/ws/{channel}`, decoded, or `None` when it does not name a channel.
+    /// `/ws/{channel}`: dialect `courier`, or `courier.v1` by subprotocol.
     Channel(Option<&'r str>),
-    /// `/ws`: channels come by command.
+    /// `/ws`: the same dialects; channels come by command.
     Open,
+    /// `/ws/events/{channel}`: dialect `events`.
+    Events(Option<&'r str>),
+    /// `/api/v1/ws/events`: dialect `freqsearch`.
+    FreqSearch,
+    /// `/` and `/router`: dialect `router`.
+    Router,
     /// `/echo`, for conformance suites.
     Echo,
+}
+
+/// How a path of the table ends that takes a channel.
+const CHANNEL: &str = "{channel}";
+
+/// Every path there is (`/echo` only where it is switched on). Where two fit, the one without a channel goes first.
+pub const ROUTES: [(&str, Route<'static>); 19] = [
+    ("/publish/{channel}", Route::Publish(None)),
+    ("/publish", Route::Publish(None)),
+    ("/publish/batch", Route::Batch),
+    ("/ws/{channel}", Route::Socket(Socket::Channel(None))),
+    ("/ws", Route::Socket(Socket::Open)),
+    ("/ws/events/{channel}", Route::Socket(Socket::Events(None))),
+    ("/api/v1/ws/events", Route::Socket(Socket::FreqSearch)),
+    ("/", Route::Socket(Socket::Router)),
+    ("/router", Route::Socket(Socket::Router)),
+    ("/sse/{channel}", Route::Stream(None)),
+    ("/sse", Route::Stream(None)),
+    ("/health", Route::Report(Report::Health)),
+    ("/health/live", Route::Report(Report::Live)),
+    ("/health/ready", Route::Report(Report::Ready)),
+    ("/stats", Route::Report(Report::Stats)),
+    ("/channels", Route::Report(Report::Channels)),
+    ("/openapi.json", Route::Document(Document::OpenApi)),
+    ("/asyncapi.json", Route::Document(Document::AsyncApi)),
+    ("/echo", Route::Socket(Socket::Echo)),
+];
+
+impl Route<'_> {
+    /// The methods that it takes, as `Allow` names them.
+    pub const fn methods(&self) -> &'static str {
+        match self {
+            Route::Publish(_) | Route::Batch => "POST, OPTIONS",
+            Route::Report(_) | Route::Document(_) => "GET, HEAD, OPTIONS",
+            Route::Stream(_) | Route::Socket(_) => "GET, OPTIONS",
+            Route::Options(methods) => methods,
+        }
+    }
+
+    fn takes(&self, method: Method) -> bool {
+        matches!(
+            (self, method),
+            (_, Method::Options)
+                | (Route::Publish(_) | Route::Batch, Method::Post)
+                | (Route::Report(_) | Route::Document(_), Method::Get | Method::Head)
+                | (Route::Stream(_) | Route::Socket(_), Method::Get)
+        )
+    }
 }
 
 /// Finds the route. `scratch` holds the decoded channel name.
 ///
 /// # Errors
-/// 404 for an unknown path, 405 for a known one with another method, 400 for a bad channel name.
+/// 404 for an unknown path, 405 for a known one with another method, 400 for a bad channel name, except on a
+/// socket, where a page can read a reason to close but no status.
 pub fn route<'r>(head: &Head<'r>, echo: bool, scratch: &'r mut Vec<u8>) -> Result<Route<'r>, Refusal> {
-    let path = head.path;
-    let (route, methods) = if let Some(raw) = path.strip_prefix("/publish/").filter(|raw| is_segment(raw)) {
-        if head.method == Method::Options {
-            return Ok(Route::Options("POST, OPTIONS"));
-        }
-        if head.method == Method::Post {
-            return Ok(Route::Publish(Some(publish_channel(raw, scratch)?)));
-        }
-        (Route::Publish(None), "POST, OPTIONS")
-    } else if let Some(raw) = path.strip_prefix("/ws/").filter(|raw| !raw.contains('/')) {
-        let name = percent_decode(raw, scratch).filter(|name| Channel::check(name).is_ok());
-        (Route::Socket(Socket::Channel(name)), "GET, OPTIONS")
-    } else {
-        if path == "*" {
-            // About the server as a whole (RFC 9110 9.3.7); no other method has this target.
-            return Ok(Route::Options("GET, HEAD, POST, OPTIONS"));
-        }
-        fixed(path, echo).ok_or_else(|| not_found(path))?
-    };
-    match (head.method, &route) {
-        (Method::Options, _) => Ok(Route::Options(methods)),
-        (Method::Post, Route::Publish(_)) | (Method::Get, Route::Report(_) | Route::Socket(_)) => Ok(route),
-        (Method::Head, Route::Report(_)) => Ok(route),
-        _ => Err(Refusal::new(405, "Method Not Allowed", format!("This path takes {methods}"))
-            .field("Allow", methods)),
+    if head.path == "*" {
+        // About the server as a whole (RFC 9110 9.3.7); no other method has this target.
+        return Ok(Route::Options("GET, HEAD, POST, OPTIONS"));
+    }
+    let (route, raw) = find(head.path, echo).ok_or_else(|| not_found(head.path))?;
+    if !route.takes(head.method) {
+        let methods = route.methods();
+        return Err(Refusal::new(405, "Method Not Allowed", format!("This path takes {methods}"))
+            .field("Allow", methods));
+    }
+    match (head.method, raw) {
+        (Method::Options, _) => Ok(Route::Options(route.methods())),
+        (_, None) => Ok(route),
+        (_, Some(raw)) => on_channel(route, raw, scratch),
     }
 }
 
-fn fixed(path: &str, echo: bool) -> Option<(Route<'static>, &'static str)> {
-    const GET: &str = "GET, HEAD, OPTIONS";
-    Some(match path {
-        "/publish" => (Route::Publish(None), "POST, OPTIONS"),
-        "/health" => (Route::Report(Report::Health), GET),
-        "/health/live" => (Route::Report(Report::Live), GET),
-        "/health/ready" => (Route::Report(Report::Ready), GET),
-        "/stats" => (Route::Report(Report::Stats), GET),
-        "/channels" => (Route::Report(Report::Channels), GET),
-        "/ws" => (Route::Socket(Socket::Open), "GET, OPTIONS"),
-        "/echo" if echo => (Route::Socket(Socket::Echo), "GET, OPTIONS"),
-        _ => return None,
-    })
+/// The line of the table that a path is on, and the channel's name as it stands there.
+fn find<'r>(path: &'r str, echo: bool) -> Option<(Route<'r>, Option<&'r str>)> {
+    // The one path that is asked for all the time.
+    if let Some(raw) = path.strip_prefix("/publish/")
+        && !raw.contains('/')
+        && raw != "batch"
+    {
+        return Some((Route::Publish(None), Some(raw)));
+    }
+    let exact = ROUTES.iter().find(|(known, _)| *known == path).map(|(_, route)| (*route, None));
+    let found = exact.or_else(|| {
+        ROUTES.iter().find_map(|(known, route)| {
+            let raw = path.strip_prefix(known.strip_suffix(CHANNEL)?)?;
+            (!raw.contains('/')).then_some((*route, Some(raw)))
+        })
+    });
+    found.filter(|(route, _)| echo || *route != Route::Socket(Socket::Echo))
 }
 
-/// `/publish/batch` is no channel but a path of its own, which this version does not have yet.
-fn is_segment(raw: &str) -> bool {
-    !raw.contains('/') && raw != "batch"
-}
-
-fn publish_channel<'r>(raw: &'r str, scratch: &'r mut Vec<u8>) -> Result<&'r str, Refusal> {
-    let Some(name) = percent_decode(raw, scratch) else {
-        return Err(bad_channel("Channel name is not valid percent-encoded UTF-8", "/channel"));
+fn on_channel<'r>(route: Route<'r>, raw: &'r str, scratch: &'r mut Vec<u8>) -> Result<Route<'r>, Refusal> {
+    let name = percent_decode(raw, scratch);
+    let fault = match name {
+        None => Some("Channel name is not valid percent-encoded UTF-8".to_owned()),
+        Some(name) => Channel::check(name).err().map(|why| why.to_string()),
     };
-    Channel::check(name).map_err(|why| bad_channel(&why.to_string(), "/channel"))?;
-    Ok(name)
+    let name = name.filter(|_| fault.is_none());
+    match (route, fault) {
+        (Route::Socket(Socket::Events(_)), _) => Ok(Route::Socket(Socket::Events(name))),
+        (Route::Socket(_), _) => Ok(Route::Socket(Socket::Channel(name))),
+        (_, Some(why)) => Err(bad_channel(&why, "/channel")),
+        (Route::Stream(_), None) => Ok(Route::Stream(name)),
+        (_, None) => Ok(Route::Publish(name)),
+    }
 }
 
 /// A channel name outside the grammar.
@@ -112,4 +179,71 @@ pub fn bad_channel(why: &str, pointer: &str) -> Refusal {
 fn not_found(path: &str) -> Refusal {
     let shown: String = path.chars().take(100).collect();
     Refusal::new(404, "Not Found", format!("There is nothing at {shown}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::http::head;
+
+    /// The answer, or the status of the refusal and its `Allow`.
+    fn ask(method: &str, path: &str) -> Result<String, (u16, String)> {
+        let text = format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let head = head(text.as_bytes()).unwrap().unwrap();
+        let mut scratch = Vec::new();
+        match route(&head, true, &mut scratch) {
+            Ok(route) => Ok(format!("{route:?}")),
+            Err(refusal) => {
+                let allow = refusal.fields.iter().find(|(name, _)| *name == "Allow");
+                Err((refusal.status, allow.map(|(_, methods)| methods.clone()).unwrap_or_default()))
+            }
+        }
+    }
+
+    #[test]
+    fn every_line_is_found_by_its_methods_and_refuses_all_others() {
+        for (path, route) in ROUTES {
+            let asked = path.replace(CHANNEL, "a.b");
+            for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE", "OTHER"] {
+                let answer = ask(method, &asked);
+                match method {
+                    "OPTIONS" => assert_eq!(answer, Ok(format!("{:?}", Route::Options(route.methods())))),
+                    _ if route.methods().split(", ").any(|taken| taken == method) => {
+                        let found = format!("{route:?}");
+                        let named = found.replace("None", "Some(\"a.b\")");
+                        assert_eq!(answer, Ok(if path.contains(CHANNEL) { named } else { found }));
+                    }
+                    _ => assert_eq!(answer, Err((405, route.methods().to_owned())), "{method} {asked}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_without_a_channel_goes_before_one_with_it() {
+        assert_eq!(ask("POST", "/publish/batch").unwrap(), "Batch");
+        assert_eq!(ask("POST", "/publish/b%61tch").unwrap(), "Publish(Some(\"batch\"))");
+        assert_eq!(ask("GET", "/ws/events").unwrap(), "Socket(Channel(Some(\"events\")))");
+        assert_eq!(ask("GET", "/ws/events/x").unwrap(), "Socket(Events(Some(\"x\")))");
+    }
+
+    #[test]
+    fn a_bad_channel_is_400_and_on_a_socket_a_reason_to_close() {
+        for name in ["", "a%20b", "%ff", "%", "a%2fb"] {
+            assert_eq!(ask("POST", &format!("/publish/{name}")), Err((400, String::new())), "{name}");
+            assert_eq!(ask("GET", &format!("/sse/{name}")), Err((400, String::new())), "{name}");
+            assert_eq!(ask("GET", &format!("/ws/{name}")).unwrap(), "Socket(Channel(None))");
+            assert_eq!(ask("GET", &format!("/ws/events/{name}")).unwrap(), "Socket(Events(None))");
+        }
+    }
+
+    #[test]
+    fn other_paths_are_not_found() {
+        for path in ["/nope", "/publish/a/b", "/ws/a/b", "/ws/events/a/b", "/sse/a/b", "//", "/health/"] {
+            assert_eq!(ask("GET", path), Err((404, String::new())), "{path}");
+        }
+        let text = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n";
+        let head = head(text).unwrap().unwrap();
+        assert_eq!(route(&head, false, &mut Vec::new()).unwrap_err().status, 404);
+    }
 }

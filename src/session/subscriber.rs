@@ -1,35 +1,41 @@
-//! A connection while it speaks WebSocket: takes frames apart, answers what can be answered here, and says what
-//! the hub has to be asked for. It holds no buffer while messages arrive whole.
+//! A connection while it gets events: as a WebSocket in one of the dialects, or as a stream of server-sent events.
+//! Takes frames apart, answers what concerns frames alone, and hands on what the client said. It holds no buffer
+//! while messages arrive whole.
 
-use super::command::{self, Command};
-use super::dialect::courier;
-use super::{Heartbeat, Options, Reason};
+use super::book::Book;
+use super::command::{Command, Context};
+use super::dialect::freqsearch::Interest;
+use super::dialect::{Dialect, forms};
+use super::{Options, Reason};
+use crate::event::{Form, Label};
 use crate::wire::websocket::close::{valid_code, write_close};
-use crate::wire::websocket::frame::{Decoder, HEADER_BYTES_MAX, Message, Opcode, Step, write_frame};
+use crate::wire::websocket::deflate::Inflater;
+use crate::wire::websocket::frame::{Decoder, Message, Opcode, Step, write_frame};
+use std::ops::Range;
 
 /// Messages of conformance suites may be so long (contract 2, `/echo`).
 pub const ECHO_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The words spoken on the socket.
+/// What goes over the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// Contract 4.
-    Courier,
-    /// Says back what it hears.
+pub enum Speech {
+    /// A WebSocket in this dialect.
+    Socket(Dialect),
+    /// Server-sent events (contract 7); nothing that the client says is heard.
+    Stream,
+    /// A WebSocket that says back what it hears.
     Echo,
 }
 
-/// What to do about a message; the answer, if there is one, is in the buffer that was passed.
+/// What came of a frame; what is to be sent at once is in the buffer that was passed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Act {
     /// A ping or a pong; send the answer, if any.
     Control,
     /// Send the answer, if any.
     Answer,
-    /// Subscribe.
-    Subscribe(String),
-    /// Unsubscribe.
-    Unsubscribe(String),
+    /// The client's message is in the other buffer.
+    Said,
     /// Close for this reason.
     Close(Reason),
     /// The peer closed; the answer is the close frame that it expects.
@@ -47,42 +53,127 @@ pub enum Heard {
     Broken(Reason),
 }
 
-/// One WebSocket connection.
-pub struct Subscriber {
-    decoder: Decoder,
-    dialect: Dialect,
-    heard: bool,
-    silent: u8,
+/// Buffers that the shard lends while a frame is looked at.
+pub struct Lent<'l> {
+    /// What is to be sent, as frames.
+    pub out: &'l mut Vec<u8>,
+    /// What the client said, as text.
+    pub said: &'l mut Vec<u8>,
+    /// For messages that were compressed.
+    pub inflater: &'l mut Inflater,
 }
 
-/// A protocol ping goes out at the first heartbeat without a word since the last; the peer is given up two heartbeats
-/// after that (contract 4), at the third in all.
-const SILENT_MAX: u8 = 3;
+/// One connection that gets events.
+pub struct Subscriber {
+    decoder: Decoder,
+    pub(super) speech: Speech,
+    pub(super) heard: bool,
+    pub(super) silent: u8,
+    zipped: bool,
+    next_tag: u32,
+    /// What only some dialects need.
+    notes: Option<Box<Notes>>,
+}
 
-/// What a heartbeat asks for.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Beat {
-    /// Send what is in the buffer.
-    Send,
-    /// Nobody is there.
-    Lost,
+#[derive(Default)]
+struct Notes {
+    book: Book,
+    client_id: Option<Label>,
+    interest: Interest,
+    /// The numbers of the subscriptions that serve the interest.
+    interest_tags: Range<u32>,
 }
 
 impl Subscriber {
-    /// A socket that was just opened.
-    pub fn new(dialect: Dialect) -> Subscriber {
-        Subscriber { decoder: Decoder::new(), dialect, heard: true, silent: 0 }
+    /// A connection that was just opened.
+    pub fn new(speech: Speech) -> Subscriber {
+        Subscriber {
+            decoder: Decoder::new(),
+            speech,
+            heard: true,
+            silent: 0,
+            zipped: false,
+            next_tag: 0,
+            notes: None,
+        }
     }
 
-    /// The words spoken.
-    pub fn dialect(&self) -> Dialect {
-        self.dialect
+    /// One on which messages may be compressed (RFC 7692).
+    pub fn zipped(speech: Speech) -> Subscriber {
+        Subscriber { decoder: Decoder::with_compression(), zipped: true, ..Subscriber::new(speech) }
+    }
+
+    /// How events of a form are written here.
+    pub fn form(&self, form: Form) -> Form {
+        if self.zipped { forms::compressed(form) } else { form }
+    }
+
+    /// The dialect, if it is a socket that speaks one.
+    pub fn dialect(&self) -> Option<Dialect> {
+        match self.speech {
+            Speech::Socket(dialect) => Some(dialect),
+            Speech::Stream | Speech::Echo => None,
+        }
+    }
+
+    /// What goes over the connection.
+    pub fn speech(&self) -> Speech {
+        self.speech
+    }
+
+    fn notes(&mut self) -> &mut Notes {
+        self.notes.get_or_insert_default()
+    }
+
+    /// The subscriptions that have names.
+    pub fn book(&mut self) -> &mut Book {
+        &mut self.notes().book
+    }
+
+    /// Whether the dialect names its subscriptions.
+    pub fn keeps_book(&self) -> bool {
+        matches!(self.dialect(), Some(Dialect::V1 | Dialect::Router))
+    }
+
+    /// What a socket of dialect `freqsearch` wants.
+    pub fn interest(&mut self) -> &mut Interest {
+        &mut self.notes().interest
+    }
+
+    /// Takes note of the subscriptions that serve the interest now; answers which did before.
+    pub fn serve_interest(&mut self, tags: Range<u32>) -> Range<u32> {
+        std::mem::replace(&mut self.notes().interest_tags, tags)
+    }
+
+    /// The subscriptions that serve the interest.
+    pub fn interest_tags(&mut self) -> Range<u32> {
+        self.notes().interest_tags.clone()
+    }
+
+    /// Gives the client a name (dialect `router`).
+    pub fn name(&mut self, client_id: Label) {
+        self.notes().client_id = Some(client_id);
+    }
+
+    /// The client's name, a UUID, where it has one.
+    pub fn client_id(&self) -> Option<Label> {
+        self.notes.as_ref().and_then(|notes| notes.client_id)
+    }
+
+    /// Numbers for `count` subscriptions, unused on this connection.
+    pub fn tags(&mut self, count: usize) -> Range<u32> {
+        let first = self.next_tag;
+        self.next_tag += count as u32;
+        first..self.next_tag
     }
 
     fn message_bytes_max(&self, options: &Options) -> usize {
-        match self.dialect {
-            Dialect::Courier => options.message_bytes_max,
-            Dialect::Echo => ECHO_BYTES_MAX,
+        match self.speech {
+            Speech::Echo => ECHO_BYTES_MAX,
+            Speech::Socket(dialect) => {
+                dialect.manners().message_bytes_max.unwrap_or(options.message_bytes_max)
+            }
+            Speech::Stream => options.message_bytes_max,
         }
     }
 
@@ -97,57 +188,66 @@ impl Subscriber {
         let _ = self.decoder.next(&mut [], 0);
     }
 
-    /// Looks at the next frame. Answers are appended to `out`, as frames.
-    pub fn hear(&mut self, bytes: &mut [u8], options: &Options, out: &mut Vec<u8>) -> Heard {
+    /// Looks at the next frame. Answers are appended to `lent.out`, as frames.
+    pub fn hear(&mut self, bytes: &mut [u8], options: &Options, lent: &mut Lent<'_>) -> Heard {
         self.heard = true;
-        let max = self.message_bytes_max(options);
-        let dialect = self.dialect;
+        if self.speech == Speech::Stream {
+            return Heard::Frame(bytes.len(), None);
+        }
+        let (max, speech) = (self.message_bytes_max(options), self.speech);
         match self.decoder.next(bytes, max) {
             Err(violation) => Heard::Broken(Reason::of_violation(violation.code)),
             Ok(Step::Partial { needed }) => Heard::Partial(needed),
             Ok(Step::Frame { consumed, message }) => {
-                Heard::Frame(consumed, message.map(|message| act(message, dialect, out)))
+                Heard::Frame(consumed, message.map(|message| act(message, speech, max, lent)))
             }
         }
     }
 
-    /// A heartbeat is due. What to send is appended to `out`.
-    pub fn beat(&mut self, options: &Options, out: &mut Vec<u8>) -> Beat {
-        self.silent = if self.heard { 0 } else { self.silent + 1 };
-        self.heard = false;
-        if self.silent >= SILENT_MAX {
-            return Beat::Lost;
-        }
-        if self.dialect == Dialect::Courier {
-            if matches!(options.heartbeat, Heartbeat::Json | Heartbeat::Both) {
-                write_frame(Opcode::Text, courier::PING.as_bytes(), out);
-            }
-            if matches!(options.heartbeat, Heartbeat::Text | Heartbeat::Both) {
-                write_frame(Opcode::Text, b"ping", out);
-            }
-        }
-        if self.silent > 0 {
-            write_frame(Opcode::Ping, b"", out);
-        }
-        Beat::Send
+    /// What the client's message comes to.
+    pub fn understand<'t>(&self, text: &'t str, context: &mut Context<'_>) -> Command<'t> {
+        self.dialect().map_or(Command::Ignore, |dialect| dialect.read(text, context))
     }
 }
 
-fn act(message: Message<'_>, dialect: Dialect, out: &mut Vec<u8>) -> Act {
+fn act(message: Message<'_>, speech: Speech, bytes_max: usize, lent: &mut Lent<'_>) -> Act {
     match message {
         Message::Ping(payload) => {
-            write_frame(Opcode::Pong, payload, out);
+            write_frame(Opcode::Pong, payload, lent.out);
             return Act::Control;
         }
         Message::Pong(_) => return Act::Control,
         Message::Close(said) => {
-            answer_close(said, out);
+            answer_close(said, lent.out);
             return Act::PeerClosed;
         }
-        Message::Text(text) if dialect == Dialect::Echo => write_frame(Opcode::Text, text.as_bytes(), out),
-        Message::Binary(bytes) if dialect == Dialect::Echo => write_frame(Opcode::Binary, bytes, out),
+        Message::Text(text) if speech == Speech::Echo => write_frame(Opcode::Text, text.as_bytes(), lent.out),
+        Message::Binary(bytes) if speech == Speech::Echo => write_frame(Opcode::Binary, bytes, lent.out),
         Message::Binary(_) => return Act::Close(Reason::TextOnly),
-        Message::Text(text) => return courier_act(text, out),
+        Message::Text(text) => {
+            lent.said.clear();
+            lent.said.extend_from_slice(text.as_bytes());
+            return Act::Said;
+        }
+        Message::CompressedText(payload) => return inflated(payload, true, speech, bytes_max, lent),
+        Message::CompressedBinary(payload) => return inflated(payload, false, speech, bytes_max, lent),
+    }
+    Act::Answer
+}
+
+/// A message that was compressed, after that is undone.
+fn inflated(payload: &[u8], is_text: bool, speech: Speech, bytes_max: usize, lent: &mut Lent<'_>) -> Act {
+    if let Err(violation) = lent.inflater.inflate(payload, bytes_max, lent.said) {
+        return Act::Close(Reason::of_violation(violation.code));
+    }
+    if is_text && std::str::from_utf8(lent.said).is_err() {
+        return Act::Close(Reason::InvalidUtf8);
+    }
+    match (speech, is_text) {
+        (Speech::Echo, true) => write_frame(Opcode::Text, lent.said, lent.out),
+        (Speech::Echo, false) => write_frame(Opcode::Binary, lent.said, lent.out),
+        (_, true) => return Act::Said,
+        (_, false) => return Act::Close(Reason::TextOnly),
     }
     Act::Answer
 }
@@ -158,21 +258,4 @@ fn answer_close(said: Option<(u16, &str)>, out: &mut Vec<u8>) {
         Some((code, _)) if valid_code(code) => write_close(code, "", out),
         _ => write_frame(Opcode::Close, b"", out),
     }
-}
-
-fn courier_act(text: &str, out: &mut Vec<u8>) -> Act {
-    let size = text.len();
-    let mut spent = text.as_bytes().to_vec();
-    let answer = match command::read(&mut spent) {
-        Command::TextPing => "pong".to_owned(),
-        Command::Ping => courier::PONG.to_owned(),
-        Command::Pong => return Act::Answer,
-        Command::Subscribe(channel) => return Act::Subscribe(channel.to_owned()),
-        Command::Unsubscribe(channel) => return Act::Unsubscribe(channel.to_owned()),
-        Command::Other(kind) => courier::ack(kind, size),
-        Command::Invalid(fault) => courier::invalid(&fault),
-    };
-    out.reserve(HEADER_BYTES_MAX + answer.len());
-    write_frame(Opcode::Text, answer.as_bytes(), out);
-    Act::Answer
 }

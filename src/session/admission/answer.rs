@@ -1,0 +1,41 @@
+//! The answer to a publish (contract 3.1): written in two parts, since the second waits for the channel's owner.
+
+use crate::event::{Facts, Position, unix_ms_of, write_decimal};
+use crate::stdx::clock::{Now, rfc3339_ms};
+
+/// The first part of the answer, which is known before the event is numbered.
+pub fn write_answer_head(channel: &str, facts: &Facts<'_>, now: Now, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"status\":\"published\",\"channel\":\"");
+    out.extend_from_slice(channel.as_bytes());
+    out.extend_from_slice(b"\",\"event_type\":");
+    match &facts.kind.0 {
+        None => out.extend_from_slice(b"null"),
+        Some(kind) => write_string(kind, out),
+    }
+    out.extend_from_slice(b",\"timestamp\":\"");
+    let own = facts.timestamp.0.as_deref().and_then(unix_ms_of);
+    let mut stamp = [0; 24];
+    rfc3339_ms(own.unwrap_or(now.unix_ms), &mut stamp);
+    out.extend_from_slice(&stamp);
+    out.push(b'"');
+}
+
+/// The rest of the answer.
+pub fn write_answer_tail(position: Position, reached: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"clients_reached\":");
+    write_decimal(reached.into(), out);
+    out.extend_from_slice(b",\"id\":\"");
+    position.write(out);
+    out.extend_from_slice(b"\"}");
+}
+
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    let plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
+    if text.bytes().all(plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        serde_json::to_writer(out, text).expect("a string is always JSON, and a Vec takes all");
+    }
+}

@@ -1,0 +1,343 @@
+//! From a publish request's body to an event that may go out, and the answer to it (contract 3.1, 3.3, 3.4).
+//! What is checked here is never checked again.
+
+mod answer;
+mod envelope;
+mod faults;
+
+pub use answer::{write_answer_head, write_answer_tail};
+pub use envelope::{KEY_CHARS_MAX, idempotency_key};
+pub use faults::too_large;
+pub(super) use faults::{bad_event, field_faults, invalid_json};
+
+use super::refusal::Refusal;
+use super::{Options, Stamp};
+use crate::event::{BadEvent, Event, Extras, Facts};
+use crate::stdx::clock::{Now, rfc3339_ms};
+use envelope::Opened;
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+/// One publish, as it was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said<'b> {
+    /// The channel of the path, decoded; `None`: the body names it.
+    pub channel: Option<&'b str>,
+    /// The body, or one item of a batch.
+    pub body: &'b [u8],
+    /// `X-Service-Name`
+    pub service: Option<&'b str>,
+    /// `Idempotency-Key`, checked; for an item of a batch its own.
+    pub key: Option<&'b str>,
+    /// `traceparent`
+    pub traceparent: Option<&'b str>,
+}
+
+/// An event on its way: valid, within the limits, from whom it says.
+#[derive(Debug)]
+pub struct Admitted<'b> {
+    /// Where to.
+    pub channel: Cow<'b, str>,
+    /// What subscribers get, with what its publisher said about it.
+    pub event: Event,
+    /// What was read of it.
+    pub facts: Facts<'b>,
+}
+
+/// Checks a publish.
+///
+/// # Errors
+/// 400 or 413 as a [`Refusal`] that names every field at fault.
+pub fn admit<'b>(
+    said: &Said<'b>,
+    limits: &Limits,
+    options: &Options,
+    now: Now,
+) -> Result<Admitted<'b>, Refusal> {
+    let text = text(said.body)?;
+    let Opened { channel, event, facts, extras } = match said.channel {
+        Some(channel) => {
+            let facts = Facts::read(text).map_err(bad_event)?;
+            Opened { channel: Cow::Borrowed(channel), event: text, facts, extras: None }
+        }
+        None => envelope::open(text, now)?,
+    };
+    if facts.is_empty() {
+        return Err(bad_event(BadEvent::Empty));
+    }
+    let extras = with_fields(extras, said.key, said.traceparent);
+    let draft = Draft { channel, text: event, facts, extras };
+    draft.pass(said.service, limits, options, now)
+}
+
+/// Checks an event that a dialect has made, and so knows to be well-formed but for its sizes.
+///
+/// # Errors
+/// 400 or 413 as a [`Refusal`].
+pub fn admit_made<'b>(
+    channel: &'b str,
+    text: &'b str,
+    extras: &Extras,
+    limits: &Limits,
+    options: &Options,
+    now: Now,
+) -> Result<Admitted<'b>, Refusal> {
+    let facts = Facts::read(text).map_err(bad_event)?;
+    let extras = Some(Box::new(extras.clone()));
+    Draft { channel: Cow::Borrowed(channel), text, facts, extras }.pass(None, limits, options, now)
+}
+
+/// A body as text.
+///
+/// # Errors
+/// 400 with the place where it stops being UTF-8.
+pub(super) fn text(body: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(body).map_err(|e| {
+        let at = e.valid_up_to();
+        Refusal::new(400, "Invalid JSON", format!("The body is not UTF-8: byte {at} cannot stand there"))
+    })
+}
+
+/// Adds what header fields say of an event. A key in the body names one event and goes before that of the request.
+pub(super) fn with_fields(
+    extras: Option<Box<Extras>>,
+    key: Option<&str>,
+    traceparent: Option<&str>,
+) -> Option<Box<Extras>> {
+    let traceparent = traceparent.filter(|text| is_traceparent(text));
+    if key.is_none() && traceparent.is_none() {
+        return extras;
+    }
+    let mut extras = extras.unwrap_or_default();
+    if extras.id.is_none() {
+        extras.id = key.map(Into::into);
+    }
+    extras.traceparent = traceparent.map(Into::into);
+    Some(extras)
+}
+
+/// W3C Trace Context 3.2.2: `version-trace-parent-flags` in lower-case hex digits; a later version may add to it. One
+/// that is malformed is passed over, as the recommendation asks.
+fn is_traceparent(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let mut hex = |length: usize| {
+        let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        parts.next().filter(|part| part.len() == length && part.bytes().all(lower_hex))
+    };
+    let (version, trace, parent, flags) = (hex(2), hex(32), hex(16), hex(2));
+    let given = |id: Option<&str>| id.is_some_and(|id| id.bytes().any(|b| b != b'0'));
+    let whole = version != Some("00") || text.len() == TRACEPARENT_BYTES;
+    let known = version.is_some_and(|version| version != "ff");
+    known && given(trace) && given(parent) && flags.is_some() && whole && text.len() <= 2 * TRACEPARENT_BYTES
+}
+
+/// The length of a `traceparent` of version 00; a later one may be longer, which is kept up to twice as many bytes.
+const TRACEPARENT_BYTES: usize = 55;
+
+/// The sizes of contract 14, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of a whole event.
+    pub event_bytes_max: usize,
+    /// Of its `data`.
+    pub payload_bytes_max: usize,
+    /// Of its `metadata`.
+    pub metadata_bytes_max: usize,
+}
+
+/// An event that was read, before it is let in.
+pub(super) struct Draft<'b> {
+    pub channel: Cow<'b, str>,
+    pub text: &'b str,
+    pub facts: Facts<'b>,
+    pub extras: Option<Box<Extras>>,
+}
+
+impl<'b> Draft<'b> {
+    /// Lets the event in.
+    ///
+    /// # Errors
+    /// 413 for its size, 400 for its source.
+    pub fn pass(
+        self,
+        service: Option<&str>,
+        limits: &Limits,
+        options: &Options,
+        now: Now,
+    ) -> Result<Admitted<'b>, Refusal> {
+        let Draft { channel, text, facts, extras } = self;
+        check_sizes(text, &facts, limits)?;
+        check_source(&facts, service)?;
+        let text = match options.stamp {
+            Stamp::Always if facts.timestamp.0.is_none() => Cow::Owned(stamped(text, now)),
+            _ => Cow::Borrowed(text),
+        };
+        let event = Event::new(&text, &facts, extras, now.unix_ms);
+        Ok(Admitted { channel, event, facts })
+    }
+}
+
+fn check_sizes(event: &str, facts: &Facts<'_>, limits: &Limits) -> Result<(), Refusal> {
+    for (component, size, max) in [
+        ("event", event.len(), limits.event_bytes_max),
+        ("payload", facts.data_bytes, limits.payload_bytes_max),
+        ("metadata", facts.metadata_bytes, limits.metadata_bytes_max),
+    ] {
+        if size > max {
+            let mut refusal = too_large(component, size as u64, max);
+            add_kind(&mut refusal.facts, facts);
+            return Err(refusal);
+        }
+    }
+    Ok(())
+}
+
+fn check_source(facts: &Facts<'_>, service: Option<&str>) -> Result<(), Refusal> {
+    let named = service.filter(|service| !service.is_empty());
+    let (Some(source), Some(service)) = (&facts.source.0, named) else { return Ok(()) };
+    if source == service {
+        return Ok(());
+    }
+    let words = format!("Event source '{source}' does not match X-Service-Name header '{service}'");
+    let mut refusal = Refusal::new(400, "Event source mismatch", words);
+    add_kind(&mut refusal.facts, facts);
+    Err(refusal)
+}
+
+fn add_kind(to: &mut Map<String, Value>, facts: &Facts<'_>) {
+    to.insert("event_type".to_owned(), json!(facts.kind.0));
+}
+
+/// The event with a timestamp as its first field.
+fn stamped(event: &str, now: Now) -> String {
+    let mut stamp = [0; 24];
+    rfc3339_ms(now.unix_ms, &mut stamp);
+    let body = event.trim_start_matches([' ', '\t', '\r', '\n']).strip_prefix('{').unwrap_or_default();
+    let stamp = std::str::from_utf8(&stamp).expect("digits and signs");
+    format!("{{\"timestamp\":\"{stamp}\",{body}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Position;
+
+    const LIMITS: Limits = Limits { event_bytes_max: 1000, payload_bytes_max: 100, metadata_bytes_max: 50 };
+    const NOW: Now = Now { steady_us: 0, unix_ms: 1_795_271_775_123 };
+
+    fn options(stamp: Stamp) -> Options {
+        Options { stamp, ..crate::session::tests_support::options() }
+    }
+
+    fn said<'b>(channel: Option<&'b str>, body: &'b [u8]) -> Said<'b> {
+        Said { channel, body, ..Said::default() }
+    }
+
+    fn refused(channel: Option<&str>, body: &str, service: Option<&str>) -> Refusal {
+        let said = Said { channel, body: body.as_bytes(), service, ..Said::default() };
+        admit(&said, &LIMITS, &options(Stamp::Validated), NOW).unwrap_err()
+    }
+
+    #[test]
+    fn both_forms_give_the_event_verbatim() {
+        let event = r#"{ "b" : 1.0e0, "a":"\u00e9", "a":2 }"#;
+        let options = options(Stamp::Validated);
+        let whole = format!("{{\"data\": {event} ,\"channel\":\"\\u0063\"}}");
+        let admitted = admit(&said(None, whole.as_bytes()), &LIMITS, &options, NOW).unwrap();
+        assert_eq!((&*admitted.channel, admitted.event.text()), ("c", event));
+        let admitted = admit(&said(Some("c"), event.as_bytes()), &LIMITS, &options, NOW).unwrap();
+        assert_eq!(admitted.event.text(), event);
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        for (body, error, fields) in [
+            ("{}", "Invalid request", "/channel /data"),
+            (r#"{"channel":1,"data":[]}"#, "Invalid request", "/channel /data"),
+            (r#"{"channel":"a b","data":{"x":1}}"#, "Invalid channel name", "/channel"),
+            (r#"{"channel":"a","data":{}}"#, "Invalid message data", "/data"),
+            (r#"{"channel":"a","data":{"x":1},"priority":11,"ttl":-1}"#, "Invalid request", "/priority /ttl"),
+            (r#"["a",{"x":1}]"#, "Invalid request", ""),
+            (r#"{"channel":"a","data":{"x":}}"#, "Invalid JSON", "none"),
+            (r#"{"channel":"a","channel":"b","data":{"x":1}}"#, "Invalid request", "/channel"),
+        ] {
+            let refusal = refused(None, body, None);
+            let fields_found: Vec<&str> = match refusal.facts.get("validation_errors") {
+                Some(list) => list.as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect(),
+                None => vec!["none"],
+            };
+            assert_eq!((refusal.status, refusal.error), (400, error), "{body}");
+            assert_eq!(fields_found.join(" "), fields, "{body}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_source_are_checked() {
+        let long = "x".repeat(120);
+        let refusal = refused(Some("c"), &format!(r#"{{"type":"t","data":"{long}"}}"#), None);
+        assert_eq!((refusal.status, &refusal.facts["component"]), (413, &json!("payload")));
+        let refusal = refused(Some("c"), &format!(r#"{{"metadata":{{"a":"{long}"}}}}"#), None);
+        assert_eq!((refusal.status, &refusal.facts["component"]), (413, &json!("metadata")));
+        let refusal = refused(Some("c"), r#"{"type":"t","metadata":{"source":"a"}}"#, Some("b"));
+        assert_eq!(refusal.error, "Event source mismatch");
+        assert_eq!(refusal.facts["event_type"], "t");
+    }
+
+    #[test]
+    fn the_answer_is_json_with_the_events_own_time_in_utc() {
+        let event = r#"{"type":"a\"b","timestamp":"2026-11-21T16:36:15.9+02:00"}"#;
+        let admitted =
+            admit(&said(Some("c"), event.as_bytes()), &LIMITS, &options(Stamp::Validated), NOW).unwrap();
+        let mut out = Vec::new();
+        write_answer_head(&admitted.channel, &admitted.facts, NOW, &mut out);
+        write_answer_tail(Position { epoch: 0xab, offset: 7 }, 3, &mut out);
+        let answer: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            answer,
+            json!({"status":"published","channel":"c","event_type":"a\"b","clients_reached":3,
+                   "timestamp":"2026-11-21T14:36:15.900Z","id":"000000ab-7"})
+        );
+    }
+
+    #[test]
+    fn a_stamp_is_added_only_when_wanted_and_missing() {
+        let bare = br#" {"x":1}"#;
+        let out = admit(&said(Some("c"), bare), &LIMITS, &options(Stamp::Always), NOW).unwrap();
+        assert_eq!(out.event.text(), r#"{"timestamp":"2026-11-21T14:36:15.123Z","x":1}"#);
+        let out = admit(&said(Some("c"), bare), &LIMITS, &options(Stamp::Validated), NOW).unwrap();
+        assert_eq!(out.event.text(), r#" {"x":1}"#);
+    }
+
+    #[test]
+    fn header_fields_go_with_the_event_and_an_id_in_the_body_before_them() {
+        const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let fields = Said { key: Some("k"), traceparent: Some(TRACE), ..said(None, b"") };
+        let options = options(Stamp::Validated);
+        let admitted = |body: &[u8]| admit(&Said { body, ..fields }, &LIMITS, &options, NOW).unwrap().event;
+        let event = admitted(br#"{"channel":"a","data":{"x":1}}"#);
+        let extras = event.extras().unwrap();
+        assert_eq!((extras.id.as_deref(), extras.traceparent.as_deref()), (Some("k"), Some(TRACE)));
+        let event = admitted(br#"{"channel":"a","data":{"x":1},"id":"own"}"#);
+        assert_eq!(event.extras().unwrap().id.as_deref(), Some("own"));
+    }
+
+    #[test]
+    fn a_malformed_traceparent_is_passed_over() {
+        let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+        for (text, good) in [
+            (format!("00-{trace}-{parent}-00"), true),
+            (format!("cc-{trace}-{parent}-01-what-else"), true),
+            (format!("00-{trace}-{parent}-01-more"), false),
+            (format!("ff-{trace}-{parent}-01"), false),
+            (format!("00-{}-{parent}-01", "0".repeat(32)), false),
+            (format!("00-{trace}-{}-01", "0".repeat(16)), false),
+            (format!("00-{}-{parent}-01", trace.to_uppercase()), false),
+            (format!("00-{trace}-{parent}"), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(is_traceparent(&text), good, "{text}");
+            let extras = with_fields(None, None, Some(&text));
+            assert_eq!(extras.is_some(), good, "{text}");
+        }
+    }
+}
