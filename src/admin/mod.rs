@@ -1,8 +1,11 @@
 //! The server's state as bytes (contract 16): a snapshot in, JSON out. Knows no socket.
 
+pub mod describe;
+
 use crate::metrics::{ChannelCount, Snapshot};
 use crate::stdx::clock::{Now, rfc3339_ms};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// What is true of the server as long as it runs.
 #[derive(Clone, Debug)]
@@ -15,6 +18,8 @@ pub struct Facts {
     pub sockets_max: usize,
     /// When the server was started, in steady microseconds.
     pub started_us: u64,
+    /// Its interface, described.
+    pub documents: Arc<describe::Documents>,
 }
 
 /// At so many percent of the sockets that may be, the state is `degraded`.

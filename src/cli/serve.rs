@@ -55,6 +55,10 @@ pub fn run(words: &Words) -> ExitCode {
 fn greet(server: &Server) {
     let at = server.address;
     println!("Courier listens on http://{at}");
+    for (at, dialect) in &server.further {
+        println!("Courier listens on http://{at} for dialect {dialect}");
+        tracing::info!(address = %at, %dialect, "serving a further address");
+    }
     println!(
         "  hear:    open http://{at}/health in a browser and type in its console: new WebSocket(\"ws://{at}/ws/news\").onmessage = e => console.log(e.data)"
     );

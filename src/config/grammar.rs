@@ -1,7 +1,7 @@
 //! What a text in the settings may be: names, patterns, addresses, origins. Each check answers what it must be;
 //! the rules in `settings.rs` name them.
 use crate::event::{CHANNEL_BYTES_MAX, Channel};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Longest free word in bytes; it is shown in /health and in metrics.
 const WORD_BYTES_MAX: usize = 64;
@@ -30,6 +30,17 @@ pub(super) fn listen_address(text: &str) -> Checked {
 pub(super) fn address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     bare.map_or_else(|| text.parse().ok(), |v6| v6.parse().ok().map(IpAddr::V6))
+}
+
+/// The address and port in a text such as 127.0.0.1:9090, [::1]:9090 or localhost:9090.
+pub(super) fn endpoint(text: &str) -> Option<SocketAddr> {
+    let port = text.strip_prefix("localhost:");
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    match port {
+        Some(port) if digits(port) => Some((Ipv4Addr::LOCALHOST, port.parse().ok()?).into()),
+        Some(_) => None,
+        None => text.parse().ok(),
+    }
 }
 
 /// A channel name (contract 1).
@@ -105,6 +116,25 @@ mod tests {
             &["", "example.com", "[127.0.0.1]"],
         );
         holds(listen_address, &[], &["127.0.0.1:80", "1.2.3", "[::1", "*", "localhost:1"]);
+    }
+
+    #[test]
+    fn endpoints_are_an_address_and_a_port() {
+        let good = [
+            ("127.0.0.1:9090", "127.0.0.1:9090"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("[::1]:65535", "[::1]:65535"),
+            ("0.0.0.0:1", "0.0.0.0:1"),
+        ];
+        for (text, address) in good {
+            assert_eq!(endpoint(text), address.parse().ok(), "{text}");
+        }
+        for text in
+            ["", "9090", ":9090", "127.0.0.1", "127.0.0.1:", "::1:9090", "localhost:+1", "a.example:1"]
+        {
+            assert_eq!(endpoint(text), None, "{text}");
+        }
+        assert_eq!([endpoint("127.0.0.1:65536"), endpoint("localhost:65536")], [None, None]);
     }
 
     #[test]

@@ -1,9 +1,8 @@
-//! The kinds of several values: lists of texts, the exceptions by channel pattern, and the keys that are planned.
+//! The kinds of several values: lists of texts, lists of sections, and the keys that are planned.
 //! In a variable or flag a list is YAML in brackets, or words between commas.
 use super::apply;
 use super::mistakes::Report;
 use super::rules::{Check, Text, quoted};
-use super::settings::ChannelOption;
 use super::table::{Rule, Section};
 use super::yaml::{Form, Node, Value, parse_within};
 
@@ -50,40 +49,41 @@ fn items(node: &Node, key: &str, report: &mut Report) -> Option<Vec<Node>> {
     }
 }
 
-/// The list of exceptions by channel pattern.
+/// A list of sections, each of which must give the first key; the second is an example of one.
 #[derive(Clone, Copy)]
-pub(super) struct ChannelOptions;
+pub(super) struct Sections(pub &'static str, pub &'static str);
 
-impl Rule<Vec<ChannelOption>> for ChannelOptions {
-    fn read(&self, node: &Node, key: &str, report: &mut Report) -> Option<Vec<ChannelOption>> {
+impl<T: Section + Default + Clone> Rule<Vec<T>> for Sections {
+    fn read(&self, node: &Node, key: &str, report: &mut Report) -> Option<Vec<T>> {
+        let Sections(needed, example) = self;
         let items = items(node, key, report)?;
         let before = report.len();
-        let mut options = Vec::with_capacity(items.len());
+        let mut sections = Vec::with_capacity(items.len());
         for (i, item) in items.into_iter().enumerate() {
             let key = format!("{key}[{i}]");
-            if !has_match(&item.value) {
-                report.add(item.at, &key, "needs a match, such as {match: \"user.*\", max_clients: 100}");
+            if lacks(&item.value, needed) {
+                report.add(item.at, &key, format_args!("needs {needed}, such as {{{example}}}"));
             }
-            let mut option = ChannelOption::default();
-            apply::section(&mut option, item, &key, report);
-            options.push(option);
+            let mut section = T::default();
+            apply::section(&mut section, item, &key, report);
+            sections.push(section);
         }
-        (report.len() == before).then_some(options)
+        (report.len() == before).then_some(sections)
     }
-    fn write(&self, value: &Vec<ChannelOption>) -> String {
-        format!("[{}]", value.iter().map(|option| flow(&mut option.clone())).collect::<Vec<_>>().join(", "))
+    fn write(&self, value: &Vec<T>) -> String {
+        format!("[{}]", value.iter().map(|section| flow(&mut section.clone())).collect::<Vec<_>>().join(", "))
     }
     fn describe(&self) -> String {
         String::new()
     }
 }
 
-/// Whether an item names its channels; what is no section at all is refused as that.
-fn has_match(item: &Value) -> bool {
+/// Whether an item is a section without a key; what is no section at all is refused as that.
+fn lacks(item: &Value, key: &str) -> bool {
     match item {
-        Value::Null => false,
-        Value::Map(entries) => entries.iter().any(|entry| entry.key == "match"),
-        Value::Scalar(..) | Value::List(_) | Value::Broken => true,
+        Value::Null => true,
+        Value::Map(entries) => entries.iter().all(|entry| entry.key != key),
+        Value::Scalar(..) | Value::List(_) | Value::Broken => false,
     }
 }
 

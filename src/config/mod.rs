@@ -6,6 +6,7 @@ mod doc;
 mod environment;
 mod expand;
 mod grammar;
+mod judge;
 mod lists;
 mod mistakes;
 mod nearest;
@@ -126,38 +127,6 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         report.source = Source::Flag(key.clone());
         apply::root(&mut settings, environment::tree(key, value), &mut report);
     }
-    judge(&mut settings, &mut report, &mut notes);
+    judge::judge(&mut settings, &mut report, &mut notes);
     report.finish().map(|()| Loaded { settings, notes })
-}
-
-/// What no key can tell alone.
-fn judge(settings: &mut Settings, report: &mut Report, notes: &mut Vec<String>) {
-    if settings.verbose && report.set.contains_key("log_level") {
-        notes.push("verbose has no effect, because log_level is set".to_owned());
-    } else if settings.verbose {
-        settings.log_level = LogLevel::Debug;
-    }
-    if !settings.listen_address().ip().to_canonical().is_loopback() && settings.auth.mode == AuthMode::Off {
-        report.add_where_set(
-            "host",
-            format_args!(
-                "refuses to listen on {} without auth: listen on 127.0.0.1 behind a proxy, \
-                 or write `auth: insecure` to let anybody in",
-                settings.host
-            ),
-        );
-    }
-    if settings.shutdown.grace_ms > settings.shutdown.timeout_ms {
-        contradiction(report, ["shutdown.grace", "at most"], ["shutdown.timeout", "at least"]);
-    }
-    if settings.mailbox.bytes < settings.max_event_size {
-        contradiction(report, ["mailbox.bytes", "at least"], ["max_event_size", "at most"]);
-    }
-}
-
-/// Tells the mistake at the key that somebody wrote: `first` must be at least (or most) `second`.
-fn contradiction(report: &mut Report, first: [&str; 2], second: [&str; 2]) {
-    let ([key, must], [other, _]) =
-        if report.set.contains_key(first[0]) { (first, second) } else { (second, first) };
-    report.add_where_set(key, format_args!("must be {must} {other}"));
 }

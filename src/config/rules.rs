@@ -1,10 +1,12 @@
 //! The kinds of single values: how a node becomes a number, a time, a word or a checked text, what to say when it
 //! cannot, and how the value is written back. Used by the table in `settings.rs`; no rule knows which key it reads.
 //! Kinds of several values are in `lists.rs`.
+use super::grammar::endpoint;
 use super::mistakes::Report;
 use super::table::{Rule, Word};
 use super::yaml::{Form, Node, Value};
 use std::fmt::Display;
+use std::net::SocketAddr;
 
 /// A whole number from the first to the second.
 #[derive(Clone, Copy)]
@@ -173,6 +175,30 @@ impl Rule<String> for Text {
     }
     fn describe(&self) -> String {
         String::new()
+    }
+}
+
+/// An IP address, or localhost, with a port.
+#[derive(Clone, Copy)]
+pub(super) struct Endpoint;
+
+impl Rule<SocketAddr> for Endpoint {
+    fn read(&self, node: &Node, key: &str, report: &mut Report) -> Option<SocketAddr> {
+        let address = match &node.value {
+            Value::Broken => return None,
+            Value::Scalar(text, _) => endpoint(text),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
+        };
+        if address.is_none() {
+            report.refuse(node, key, self.describe());
+        }
+        address
+    }
+    fn write(&self, value: &SocketAddr) -> String {
+        quoted(&value.to_string())
+    }
+    fn describe(&self) -> String {
+        "an IP address or localhost with a port, such as 127.0.0.1:9090 or [::1]:9090".to_owned()
     }
 }
 

@@ -2,10 +2,10 @@
 //! is the struct's doc and `config-doc`'s comment at once. To add a key, add an entry here; to build a planned one,
 //! give it its type. Times are written in seconds and kept in milliseconds.
 use super::grammar::{self, channel_name, channel_pattern, close_reason, listen_address, origin, word};
-use super::lists::{ChannelOptions, Listed, Planned};
-use super::rules::{Flag, Maybe, OneOf, Seconds, Text, Whole};
+use super::lists::{Listed, Planned, Sections};
+use super::rules::{Endpoint, Flag, Maybe, OneOf, Seconds, Text, Whole};
 use super::table::{Nested, settings};
-use super::words::{AuthMode, HeartbeatFormat, LogFormat, LogLevel, Slow, Stamp};
+use super::words::{AuthMode, Dialect, HeartbeatFormat, LogFormat, LogLevel, Slow, Stamp};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Most shards: beyond any machine of today, and the square of it (mailboxes between pairs) still fits in memory.
@@ -14,6 +14,10 @@ pub const SHARDS_MAX: u64 = 1_024;
 pub const CONNECTIONS_MAX: u64 = 16 << 20;
 /// Most channels a limit may name: at some hundred bytes each they fill the memory of a large machine.
 pub const CHANNELS_MAX: u64 = 100_000_000;
+/// Most further listeners: each costs every shard a socket, a spare descriptor and a backlog, and there are fewer dialects.
+pub const LISTENERS_MAX: usize = 16;
+/// Most events of one connection's queue: at a pointer and some words each they still fit beside their bytes.
+pub const QUEUE_EVENTS_MAX: u64 = 1 << 20;
 /// Largest event or message in bytes: each is held whole in memory, and sent as one frame.
 pub const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 /// Smallest bound on an event in bytes: `{"type":"ping"}` fits.
@@ -41,8 +45,9 @@ settings! {
         port: u16 = 8766, Whole(1, 65_535).or_zero();
         /// Cores that serve, each with its own connections and channels. 0: one per available core.
         shards: usize = 0, Whole(0, SHARDS_MAX);
-        /// More addresses, each {address, dialect, tls}.
-        listeners: Planned = Planned("[]");
+        /// More addresses, each with the dialect that is spoken there: courier, router, events or freqsearch, such as
+        /// {address: "127.0.0.1:9090", dialect: router}. Any but loopback needs auth. Port 0 as above.
+        listeners: Vec<Listener> = Vec::new(), Sections("address", "address: \"127.0.0.1:9090\", dialect: router");
         /// A word that /health shows: production, development, test, ...
         environment: String = "development".to_owned(), Text(word);
         /// Least important line that is logged. warn is read as warning, critical as error.
@@ -91,9 +96,9 @@ settings! {
         history: History = History::default(), Nested;
         /// Where durable channels are kept.
         storage: Storage = Storage::default(), Nested;
-        /// Exceptions by channel pattern, the first match wins, such as
-        /// {match: "user.*", max_clients: 100, ephemeral: true}.
-        channel_options: Vec<ChannelOption> = Vec::new(), ChannelOptions;
+        /// Exceptions by channel pattern, the first match wins. Each has a match and any of max_clients, ephemeral,
+        /// slow and presence, such as {match: "user.*", max_clients: 100, ephemeral: true, slow: conflate}.
+        channel_options: Vec<ChannelOption> = Vec::new(), Sections("match", "match: \"user.*\", max_clients: 100");
         /// The dialect router.
         router: Router = Router::default(), Nested;
         /// Who may publish and subscribe. A bare word (auth: insecure) means auth.mode.
@@ -112,13 +117,24 @@ settings! {
         shutdown: Shutdown = Shutdown::default(), Nested;
     }
 
+    /// One more address (contract 2).
+    Listener {
+        /// Where it listens, such as 127.0.0.1:9090, [::1]:9090 or localhost:9090. Port 0: the kernel picks one.
+        address: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), Endpoint;
+        /// What is spoken there, on every path.
+        dialect: Dialect = Dialect::Courier, OneOf;
+        /// Whether it is encrypted.
+        tls: Planned = Planned("false");
+    }
+
     /// What may wait for one connection (contract 10).
     Outbox {
         /// Events that wait for one connection.
-        events: usize = 256, Whole(1, 1 << 20);
+        events: usize = 256, Whole(1, QUEUE_EVENTS_MAX);
         /// Bytes that wait for one connection.
         bytes: usize = 1 << 20, Whole(QUEUE_BYTES_MIN, OUTBOX_BYTES_MAX);
-        /// What happens when one of the two is full: disconnect closes the connection with 1013.
+        /// What happens when one of the two is full: the connection is closed with 1013 (disconnect), or the oldest event
+        /// of the lowest priority goes (drop_oldest), or first an older one of the same channel and key (conflate).
         slow: Slow = Slow::Disconnect, OneOf;
     }
 
@@ -183,19 +199,20 @@ settings! {
         /// How strictly schemas are checked, in place of schemas.mode.
         schema: Planned = Planned("known");
         /// Whether subscribers may ask who else is there.
-        presence: Planned = Planned("false");
+        presence: Option<bool> = None, Maybe(Flag);
         /// Whether the priority of events decides what goes first.
-        priority: Planned = Planned("false");
+        priority: Planned = Planned("true");
     }
 
     /// The dialect `router` (contract 6).
     Router {
-        /// Connections that speak it.
-        max_clients: Planned = Planned("1000");
-        /// Events that may wait.
-        max_queue_size: Planned = Planned("10000");
-        /// Whether each range of priorities has a queue of its own.
-        multi_queue: Planned = Planned("false");
+        /// Connections that speak it, over all shards. 0: no limit but max_total_connections.
+        max_clients: usize = 1_000, Whole(0, CONNECTIONS_MAX);
+        /// Events that may wait for one such connection, in place of outbox.events; a full queue keeps the highest ranked.
+        max_queue_size: usize = 10_000, Whole(1, QUEUE_EVENTS_MAX);
+        /// Whether each range of priorities has a queue of its own in place of that one: 10 has 1000 events, 7 to 9
+        /// have 5000, 5 and 6 have 10000, 1 to 4 have 5000.
+        multi_queue: bool = false, Flag;
     }
 
     /// Who may publish and subscribe (contract 12).
@@ -290,10 +307,10 @@ settings! {
 
     /// Compression of messages.
     Compression {
-        /// Whether permessage-deflate is offered.
-        enabled: Planned = Planned("true");
-        /// Bytes from which a message is compressed.
-        threshold: Planned = Planned("1024");
+        /// Whether permessage-deflate (RFC 7692) is granted to clients that ask for it.
+        enabled: bool = true, Flag;
+        /// Bytes from which a message is compressed; shorter ones hardly shrink.
+        threshold: usize = 1_024, Whole(0, MESSAGE_BYTES_MAX);
     }
 
     /// How the server stops (contract 19).
@@ -313,5 +330,11 @@ impl Settings {
     pub fn listen_address(&self) -> SocketAddr {
         let ip = grammar::address(&self.host).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         SocketAddr::new(ip, self.port)
+    }
+
+    /// All addresses to bind: the first, then those of `listeners` in their order.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let further = self.listeners.iter().map(|listener| listener.address);
+        std::iter::once(self.listen_address()).chain(further)
     }
 }

@@ -2,7 +2,7 @@
 //! the table held to its range, and the shipped files.
 use super::*;
 
-fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
+pub(super) fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
     let owned = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
@@ -10,12 +10,12 @@ fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> 
     Sources { file, environment: owned(environment), flags: owned(flags) }
 }
 
-fn good(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Settings {
+pub(super) fn good(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Settings {
     let loaded = load(sources(file, environment, flags));
     loaded.unwrap_or_else(|mistakes| panic!("{file:?} {environment:?} {flags:?}:\n{mistakes}")).settings
 }
 
-fn bad(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn bad(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Vec<String> {
     match load(sources(file, environment, flags)) {
         Ok(loaded) => panic!("{file:?} loads as {:?}", changes(&loaded.settings)),
         Err(mistakes) => mistakes.list.iter().map(Mistake::to_string).collect(),
@@ -33,10 +33,15 @@ fn file_with(key: &str, value: &str) -> String {
 }
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-const SAMPLES: [(&str, &str, &str); 37] = [
+const SAMPLES: [(&str, &str, &str); 43] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
+    (
+        "listeners",
+        "\n  - address: localhost:9090\n    dialect: router\n  - {address: \"[::1]:0\", tls: false}",
+        "[{address: \"127.0.0.1:9090\", dialect: router}, {address: \"[::1]:0\", dialect: courier}]",
+    ),
     ("environment", "test", "test"),
     ("log_level", "warn", "WARNING"),
     ("verbose", "true", "1"),
@@ -56,7 +61,7 @@ const SAMPLES: [(&str, &str, &str); 37] = [
     ("stamp", "never", "never"),
     ("outbox.events", "7", "7"),
     ("outbox.bytes", "2048", "2048"),
-    ("outbox.slow", "disconnect", "disconnect"),
+    ("outbox.slow", "conflate", "conflate"),
     ("mailbox.batches", "8", "8"),
     ("mailbox.events", "9", "9"),
     ("mailbox.bytes", "2000000", "2000000"),
@@ -65,12 +70,19 @@ const SAMPLES: [(&str, &str, &str); 37] = [
     ("limits.keep_alive_timeout", "3", "3.0"),
     (
         "channel_options",
-        "\n  - match: \"user.*\"\n    max_clients: 3\n  - {match: \"**\", ephemeral: true}",
-        "[{match: \"user.*\", max_clients: 3}, {match: \"**\", ephemeral: true}]",
+        "\n  - match: \"user.*\"\n    max_clients: 3\n    slow: drop_oldest\n    presence: true\n  \
+         - {match: \"**\", ephemeral: true}",
+        "[{match: \"user.*\", max_clients: 3, slow: drop_oldest, presence: yes}, \
+         {match: \"**\", ephemeral: true}]",
     ),
+    ("router.max_clients", "15", "15"),
+    ("router.max_queue_size", "16", "16"),
+    ("router.multi_queue", "true", "true"),
     ("auth.mode", "insecure", "insecure"),
     ("auth", "insecure", "insecure"),
     ("cors.allowed_origins", "[\"https://a.example\", \"*\"]", "https://a.example,*"),
+    ("compression.enabled", "false", "off"),
+    ("compression.threshold", "17", "17"),
     ("shutdown.grace", "0", "0"),
     ("shutdown.timeout", "6", "6"),
     ("shutdown.reason", "\"Back, at: noon\"", "Back, at: noon"),
@@ -81,7 +93,7 @@ const SAMPLES: [(&str, &str, &str); 37] = [
 fn key_means_the_same_in_file_variable_and_flag() {
     for (key, yaml, bare) in SAMPLES {
         let from_file = good(&file_with(key, yaml), &[], &[]);
-        assert!(from_file != Settings::default() || key == "outbox.slow", "{key}");
+        assert_ne!(from_file, Settings::default(), "{key}");
         assert_eq!(good("", &[(&environment::variable(key), bare)], &[]), from_file, "{key}");
         assert_eq!(good("", &[], &[(key, bare)]), from_file, "{key}");
     }
@@ -145,16 +157,15 @@ fn later_source_overrides_an_earlier_one() {
 
 #[test]
 fn all_mistakes_are_told_at_once_with_their_place() {
-    let file =
-        "port: 99999\nheartbeat_intervall: 3\noutbox:\n  event: 5\n  slow: conflate\nlog_level: LOUD\n";
+    let file = "port: 99999\nheartbeat_intervall: 3\noutbox:\n  event: 5\n  slow: explode\nauth: required\n";
     let environment =
         [("COURIER_SHARDS", "x"), ("COURIER_OUTBOX__EVENT", "1"), ("COURIER_CHANNELS", "a,b c")];
     let expected = [
         "courier.yaml:1:7: port: must be 1 to 65535, is 99999",
         "courier.yaml:2:1: heartbeat_intervall: unknown; did you mean `heartbeat_interval`?",
         "courier.yaml:4:3: outbox.event: unknown; did you mean `outbox.events`?",
-        "courier.yaml:5:9: outbox.slow: conflate is not built yet; so far: disconnect",
-        "courier.yaml:6:12: log_level: must be trace, debug, info, warning or error, is LOUD",
+        "courier.yaml:5:9: outbox.slow: must be disconnect, drop_oldest or conflate, is explode",
+        "courier.yaml:6:7: auth.mode: required is not built yet; so far: off or insecure",
         "COURIER_SHARDS: must be a whole number, 0 to 1024, is x",
         "COURIER_OUTBOX__EVENT: unknown; did you mean `COURIER_OUTBOX__EVENTS`?",
         "COURIER_CHANNELS: channels[1]: must be 1 to 100 letters, digits, dots, hyphens, colons or underscores, \
@@ -194,44 +205,22 @@ fn older_spellings_mean_today_s_keys() {
 }
 
 #[test]
-fn verbose_means_debug_unless_log_level_is_set() {
-    assert_eq!(good("verbose: true\n", &[], &[]).log_level, LogLevel::Debug);
-    let loaded = load(sources("verbose: yes\nlog_level: info\n", &[], &[])).unwrap();
-    assert_eq!(loaded.settings.log_level, LogLevel::Info);
-    assert!(loaded.notes.iter().any(|note| note.starts_with("verbose has no effect")), "{:?}", loaded.notes);
-}
-
-#[test]
-fn open_address_without_auth_is_refused_with_the_mend() {
-    for host in ["0.0.0.0", "\"::\"", "192.0.2.1", "\"[2001:db8::1]\"", "\"::ffff:192.0.2.1\""] {
-        let refused = bad(&format!("host: {host}\n"), &[], &[]);
-        assert!(refused[0].starts_with("courier.yaml:1:7: host: refuses to listen on "), "{refused:?}");
-        assert!(refused[0].contains("`auth: insecure`"), "{refused:?}");
-        good(&format!("host: {host}\nauth: {{mode: insecure}}\n"), &[], &[]);
-    }
-    for host in ["127.0.0.1", "127.9.9.9", "localhost", "\"::1\"", "\"[::1]\"", "\"::ffff:127.0.0.1\""] {
-        assert!(
-            good(&format!("host: {host}\n"), &[], &[]).listen_address().ip().to_canonical().is_loopback()
-        );
-    }
-    let refused = bad("", &[("COURIER_HOST", "::")], &[]);
-    assert!(refused[0].starts_with("COURIER_HOST: refuses to listen on ::"), "{refused:?}");
-}
-
-#[test]
-fn contradiction_is_told_at_the_key_that_was_written() {
-    assert_eq!(
-        bad("shutdown: {grace: 40}\n", &[], &[]),
-        ["courier.yaml:1:19: shutdown.grace: must be at most shutdown.timeout"]
-    );
-    assert_eq!(
-        bad("", &[("COURIER_SHUTDOWN__TIMEOUT", "1")], &[]),
-        ["COURIER_SHUTDOWN__TIMEOUT: must be at least shutdown.grace"]
-    );
-    assert_eq!(
-        bad("mailbox: {bytes: 4096}\n", &[], &[]),
-        ["courier.yaml:1:18: mailbox.bytes: must be at least max_event_size"]
-    );
+fn listener_tells_each_mistake_and_there_are_at_most_sixteen() {
+    let file = "listeners:\n  - {dialect: router}\n  - {address: 9090, dialect: freqserch}\n  \
+                - {address: \"localhost:1\", tls: true, dialects: router}\n";
+    let expected = [
+        "courier.yaml:2:5: listeners[0]: needs address, such as {address: \"127.0.0.1:9090\", dialect: router}",
+        "courier.yaml:3:15: listeners[1].address: must be an IP address or localhost with a port, such as \
+         127.0.0.1:9090 or [::1]:9090, is 9090",
+        "courier.yaml:3:30: listeners[1].dialect: must be courier, router, events or freqsearch, is freqserch",
+        "courier.yaml:4:35: listeners[2].tls: not built yet; leave it out or at false",
+        "courier.yaml:4:41: listeners[2].dialects: unknown; did you mean `listeners[2].dialect`?",
+    ];
+    assert_eq!(bad(file, &[], &[]), expected);
+    let many = |count| format!("listeners: [{}]\n", "{address: localhost:0}, ".repeat(count));
+    assert_eq!(good(&many(LISTENERS_MAX), &[], &[]).listeners.len(), LISTENERS_MAX);
+    let told = bad(&many(LISTENERS_MAX + 1), &[], &[]);
+    assert_eq!(told, ["courier.yaml:1:12: listeners: must be at most 16 addresses"]);
 }
 
 #[test]
@@ -253,8 +242,8 @@ fn variables_that_only_look_like_settings_are_left_alone() {
 fn channel_option_needs_its_pattern_and_tells_each_mistake() {
     let file = "channel_options:\n  - {max_clients: 1}\n  -\n  - word\n  - {match: \"a*\", max_client: 1}\n";
     let expected = [
-        "courier.yaml:2:5: channel_options[0]: needs a match, such as {match: \"user.*\", max_clients: 100}",
-        "courier.yaml:3:4: channel_options[1]: needs a match, such as {match: \"user.*\", max_clients: 100}",
+        "courier.yaml:2:5: channel_options[0]: needs match, such as {match: \"user.*\", max_clients: 100}",
+        "courier.yaml:3:4: channel_options[1]: needs match, such as {match: \"user.*\", max_clients: 100}",
         "courier.yaml:4:5: channel_options[2]: must be a section of `key: value` lines, is word",
         "courier.yaml:5:13: channel_options[3].match: must be a channel name in which whole segments may be * \
          and the last may be **, is the text \"a*\"",

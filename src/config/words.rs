@@ -1,6 +1,7 @@
 //! The closed lists of words that settings take. An enum has only what is built: a word whose feature a later
 //! release brings stands after `later`, is refused as such, and moves up when it is built.
-use super::table::words;
+use super::table::{Word, words};
+use std::fmt;
 
 words! {
     /// How much is logged.
@@ -51,7 +52,23 @@ words! {
     Slow {
         /// It is closed with 1013 `Slow consumer`.
         Disconnect = "disconnect",
-    } later "drop_oldest", "conflate";
+        /// The oldest event of the lowest priority goes.
+        DropOldest = "drop_oldest",
+        /// The older event of the same channel and `key` goes, else as above.
+        Conflate = "conflate",
+    }
+
+    /// The words that are spoken on every path of a further listener (contract 1).
+    Dialect {
+        /// As on the first address: the path picks the dialect, and raw events are the rule.
+        Courier = "courier",
+        /// That of the path `/router`.
+        Router = "router",
+        /// That of the path `/ws/events/{channel}`.
+        Events = "events",
+        /// That of the path `/api/v1/ws/events`.
+        Freqsearch = "freqsearch",
+    }
 
     /// Who may publish and subscribe (contract 12).
     AuthMode {
@@ -60,4 +77,11 @@ words! {
         /// Anybody, on any address: written on purpose.
         Insecure = "insecure",
     } later "required";
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Dialect::WORDS.iter().find(|(_, dialect)| dialect == self);
+        f.write_str(word.map_or("", |(word, _)| word))
+    }
 }

@@ -1,9 +1,10 @@
 //! From settings to each room's own options.
 
+use super::describe;
 use crate::admin::Facts;
-use crate::config::{HeartbeatFormat, Settings, Stamp};
+use crate::config::{self, Dialect, HeartbeatFormat, Listener, Settings, Stamp};
 use crate::event::Channel;
-use crate::hub::{self, Batch, Bounds, ChannelOptions, ChannelRule, LaneBounds};
+use crate::hub::{self, Batch, Bounds, ChannelOptions, ChannelRule, LaneBounds, RouterQueue, Slow};
 use crate::mailbox::census::Census;
 use crate::mailbox::doorbell::Doorbell;
 use crate::mailbox::drain::Drain;
@@ -11,9 +12,11 @@ use crate::mailbox::lanes::{Port, mesh};
 use crate::mailbox::load::Loads;
 use crate::mailbox::notice::Notice;
 use crate::mailbox::tally::Tally;
+use crate::runtime::preflight::DESCRIPTORS_PER_LISTENER;
 use crate::runtime::shard::{Options, Shared};
+use crate::session::dialect::forms::RENDERERS;
 use crate::session::subscriber::ECHO_BYTES_MAX;
-use crate::session::{self, Heartbeat, admission};
+use crate::session::{self, Door, Heartbeat, RouterLimits, admission};
 use crate::stdx::clock::Now;
 use rustix::process::{Resource, getrlimit};
 use std::sync::Arc;
@@ -41,6 +44,7 @@ const ECHO_VARIABLE: &str = "COURIER_TEST_ECHO";
 pub fn shared(settings: &Settings, shards: usize, doorbells: Vec<Arc<Doorbell>>) -> Shared {
     Shared {
         census: Census::new(settings.max_total_connections, settings.max_connections_per_address),
+        routers: Census::new(settings.router.max_clients, 0),
         tally: Tally::new(shards),
         drain: Drain::new(shards),
         loads: Loads::new(shards),
@@ -55,14 +59,14 @@ pub fn ports(settings: &Settings, shared: &Shared) -> Vec<Port<Batch>> {
 
 pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Options {
     let session = session(settings);
-    Options {
+    let mut options = Options {
         limits: admission::Limits {
             event_bytes_max: settings.max_event_size,
             payload_bytes_max: settings.max_payload_size,
             metadata_bytes_max: settings.max_metadata_size,
         },
         hub: hub(settings, shard, shards, session.echo),
-        connections_max: connections_max(shards),
+        connections_max: connections_max(settings, shards),
         sockets_max: settings.max_total_connections,
         sockets_per_address_max: settings.max_connections_per_address,
         channels_max: settings.max_channels,
@@ -74,9 +78,12 @@ pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Op
             environment: settings.environment.clone(),
             sockets_max: settings.max_total_connections,
             started_us: now.steady_us,
+            documents: Arc::default(),
         },
         session,
-    }
+    };
+    options.facts.documents = Arc::new(describe::documents(&options));
+    options
 }
 
 fn session(settings: &Settings) -> session::Options {
@@ -101,14 +108,32 @@ fn session(settings: &Settings) -> session::Options {
         body_us: settings.limits.body_timeout_ms * 1000,
         keep_alive_us: settings.limits.keep_alive_timeout_ms * 1000,
         shutdown_reason: settings.shutdown.reason.clone(),
+        doors: std::iter::once(Door::ByPath).chain(settings.listeners.iter().map(door)).collect(),
+        compression_bytes_min: settings.compression.enabled.then_some(settings.compression.threshold),
+        router: RouterLimits {
+            clients_max: settings.router.max_clients,
+            queue_events_max: settings.router.max_queue_size,
+            multi_queue: settings.router.multi_queue,
+        },
+    }
+}
+
+fn door(listener: &Listener) -> Door {
+    match listener.dialect {
+        Dialect::Courier => Door::ByPath,
+        Dialect::Router => Door::Router,
+        Dialect::Events => Door::Events,
+        Dialect::Freqsearch => Door::FreqSearch,
     }
 }
 
 fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Options {
-    let rule = |option: &crate::config::ChannelOption| ChannelRule {
+    let rule = |option: &config::ChannelOption| ChannelRule {
         pattern: option.pattern.clone(),
         clients_max: option.max_clients.map(|max| max as u32),
         ephemeral: option.ephemeral.unwrap_or(false),
+        slow: option.slow.map(slow),
+        presence: option.presence.unwrap_or(false),
     };
     let configured = settings.channels.iter().filter_map(|name| Channel::parse(name).ok());
     hub::Options {
@@ -118,14 +143,25 @@ fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Opt
             events_max: settings.outbox.events,
             bytes_max: settings.outbox.bytes,
             control_bytes_max: if echo { ECHO_CONTROL_BYTES_MAX } else { CONTROL_BYTES_MAX },
+            router: RouterQueue { max: settings.router.max_queue_size, multi: settings.router.multi_queue },
         },
         lane: LaneBounds { events_max: settings.mailbox.events, bytes_max: settings.mailbox.bytes },
         channels: ChannelOptions {
             clients_max: settings.max_clients_per_channel as u32,
             rules: settings.channel_options.iter().map(rule).collect(),
             configured: configured.collect(),
+            slow: slow(settings.outbox.slow),
         },
         ephemeral_idle_us: EPHEMERAL_IDLE_US,
+        renderers: RENDERERS,
+    }
+}
+
+fn slow(slow: config::Slow) -> Slow {
+    match slow {
+        config::Slow::Disconnect => Slow::Disconnect,
+        config::Slow::DropOldest => Slow::DropOldest,
+        config::Slow::Conflate => Slow::Conflate,
     }
 }
 
@@ -137,8 +173,9 @@ fn kept_bytes_max(settings: &Settings, shards: usize) -> usize {
 
 /// What the file limit leaves for connections of one shard. The kernel does not spread them evenly, so each may
 /// have all but what the others need for themselves; running out is survived by the listener.
-fn connections_max(shards: usize) -> u32 {
+fn connections_max(settings: &Settings, shards: usize) -> u32 {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::from(u32::MAX) / 2);
-    let left = files.saturating_sub(RESERVED_DESCRIPTORS + RESERVED_PER_SHARD * shards as u64);
+    let of_shard = RESERVED_PER_SHARD + DESCRIPTORS_PER_LISTENER * settings.listeners.len() as u64;
+    let left = files.saturating_sub(RESERVED_DESCRIPTORS + of_shard * shards as u64);
     u32::try_from(left).unwrap_or(u32::MAX / 2).max(1)
 }

@@ -3,19 +3,20 @@
 //! together.
 
 mod build;
+mod describe;
 mod logging;
 mod reload;
 mod signals;
 
 pub use logging::{LogControl, log_panics, start as start_logging};
 
-use crate::config::Settings;
+use crate::config::{Dialect, Settings};
 use crate::mailbox::doorbell::Doorbell;
 use crate::mailbox::drain::Stage;
 use crate::mailbox::pulse::Pulse;
 use crate::runtime::edge::Edge;
 use crate::runtime::executor::{self, Plan, Shards};
-use crate::runtime::listener;
+use crate::runtime::listener::{self, BindError, Listener};
 use crate::runtime::placement::place;
 use crate::runtime::preflight::{self, Needs, Verdict};
 use crate::runtime::shard::{Shard, Shared};
@@ -44,6 +45,8 @@ fn failure(error: impl std::fmt::Display) -> Failure {
 pub struct Server {
     /// Where, with the port that was chosen if none was given.
     pub address: SocketAddr,
+    /// The further addresses, and what is spoken there.
+    pub further: Vec<(SocketAddr, Dialect)>,
     /// How many shards.
     pub shards: usize,
     shared: Arc<Shared>,
@@ -54,7 +57,7 @@ pub struct Server {
 pub fn needs(settings: &Settings) -> Needs {
     Needs {
         shards: settings.shards,
-        addresses: vec![settings.listen_address()],
+        addresses: settings.addresses().collect(),
         connections: settings.max_total_connections as u64,
     }
 }
@@ -72,21 +75,21 @@ impl Server {
         }
         let shards = placement.cores.len();
         look_at_machine(settings, shards)?;
-        let listeners = listener::bind(settings.listen_address(), shards).map_err(failure)?;
-        let address = listeners[0].address();
+        let listeners = bind(settings, shards).map_err(failure)?;
+        let (address, further) = (listeners[0][0].address(), further(settings, &listeners[0]));
         let doorbells: Vec<Arc<Doorbell>> =
             (0..shards).map(|_| Doorbell::new()).collect::<Result<_, _>>().map_err(failure)?;
         let shared = Arc::new(build::shared(settings, shards, doorbells));
         let clock = Clock::start();
         let ports = build::ports(settings, &shared);
         let mut plans = Vec::new();
-        for (shard, (listener, port)) in listeners.into_iter().zip(ports).enumerate() {
+        for (shard, (listeners, port)) in listeners.into_iter().zip(ports).enumerate() {
             let options = build::options(settings, shard, shards, clock.now());
             let (shared, pulse) = (Arc::clone(&shared), Pulse::new());
             let seen = Arc::clone(&pulse);
             plans.push(Plan {
                 core: placement.cores[shard],
-                listeners: vec![listener],
+                listeners,
                 doorbell: Arc::clone(&shared.doorbells[shard]),
                 pulse,
                 make: Box::new(move |seat| {
@@ -96,7 +99,7 @@ impl Server {
             });
         }
         let running = executor::start(clock, plans, executor::Options::default()).map_err(failure)?;
-        Ok(Server { address, shards, shared, running })
+        Ok(Server { address, further, shards, shared, running })
     }
 
     /// Begins to stop on SIGTERM or SIGINT, the second of which ends the process at once (contract 19), and takes new
@@ -131,6 +134,23 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// For each shard its ends of all addresses, in the order of the settings.
+fn bind(settings: &Settings, shards: usize) -> Result<Vec<Vec<Listener>>, BindError> {
+    let mut of_shards: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+    for address in settings.addresses() {
+        for (own, listener) in of_shards.iter_mut().zip(listener::bind(address, shards)?) {
+            own.push(listener);
+        }
+    }
+    Ok(of_shards)
+}
+
+/// Where one shard's listeners beyond the first are, and what is spoken there.
+fn further(settings: &Settings, listeners: &[Listener]) -> Vec<(SocketAddr, Dialect)> {
+    let dialects = settings.listeners.iter().map(|listener| listener.dialect);
+    listeners[1..].iter().map(Listener::address).zip(dialects).collect()
 }
 
 fn look_at_machine(settings: &Settings, shards: usize) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use crate::stdx::clock::Now;
 use std::sync::Arc;
 
 /// What takes effect only at a start: they shape memory and sockets that are made once.
-const AT_START_ONLY: [&str; 4] = ["host", "port", "shards", "mailbox.batches"];
+const AT_START_ONLY: [&str; 5] = ["host", "port", "shards", "listeners", "mailbox.batches"];
 
 pub(super) struct Reload {
     shared: Arc<Shared>,
@@ -26,7 +26,7 @@ impl Reload {
 
     /// Reads again and applies.
     pub fn run(&mut self) {
-        let settings = match (self.read)() {
+        let mut settings = match (self.read)() {
             Ok(loaded) => loaded.settings,
             Err(mistakes) => {
                 tracing::error!("the settings have mistakes and were not reloaded:\n{mistakes}");
@@ -40,6 +40,8 @@ impl Reload {
                 tracing::warn!("{key} takes effect at the next start");
             }
         }
+        // Connections are known by the number of their listener: those that are open keep what is spoken there.
+        settings.listeners.clone_from(&self.current.listeners);
         if !self
             .shared
             .census
