@@ -1,13 +1,20 @@
 //! What a shard keeps of one connection: as little as it can, since most are idle.
 
+use crate::event::{Channel, Form};
+use crate::hub::Standing;
+use crate::session::command::{Ref, Subscribe, Target};
 use crate::session::publisher::Publisher;
+use crate::session::query::Wanted;
 use crate::session::subscriber::Subscriber;
 use std::net::IpAddr;
+use std::ops::Range;
 
 /// One connection.
 pub struct Connection<S> {
     pub(super) socket: S,
     pub(super) peer: IpAddr,
+    /// The listener that it came through; `session::Options::doors` says what is spoken there.
+    pub door: u8,
     pub(super) protocol: Protocol,
 }
 
@@ -29,7 +36,7 @@ impl Protocol {
         let (waits, unread) = match self {
             Protocol::Http(publisher) => (publisher.is_paused(), &mut publisher.unread),
             Protocol::Opening(opening) => (true, &mut opening.unread),
-            Protocol::Socket(open) => (open.joining, &mut open.unread),
+            Protocol::Socket(open) => (open.waiting.is_some(), &mut open.unread),
             Protocol::Ending(_) => return false,
         };
         *unread |= waits;
@@ -46,28 +53,81 @@ impl Protocol {
     }
 }
 
-/// An upgrade that waits for its channel.
+/// A socket or stream that waits for its channels.
 pub(super) struct Opening {
-    /// The 101 answer.
-    pub handshake: Vec<u8>,
     pub subscriber: Subscriber,
+    /// The first thing that its path asks for.
+    pub path: Option<Target>,
+    /// What its query asks for.
+    pub wanted: Wanted,
+    pub form: Form,
+    pub first: First,
+    /// Of the greeting of a stream, what answers requests before it.
+    pub answers_bytes: usize,
     /// What the peer said already, though it should wait; at most the rest of one read.
     pub kept: Vec<u8>,
     /// The socket holds more of it.
     pub unread: bool,
 }
 
-/// A WebSocket connection.
+/// How far the joins of one wish are.
+#[derive(Default)]
+pub(super) struct First {
+    /// Owners that have not answered.
+    pub missing: usize,
+    /// A channel that was full.
+    pub full: Option<Box<str>>,
+    pub standing: Option<Standing>,
+}
+
+/// A connection that gets events.
 pub(super) struct Open {
     pub subscriber: Subscriber,
     /// The bytes of a frame that has not arrived whole; none while idle.
     pub kept: Option<Box<Kept>>,
+    /// Others have been asked because of what the peer said; what it says meanwhile waits, so that answers keep order.
+    pub waiting: Option<Box<Waiting>>,
     /// A stop has set the moment at which this one is closed.
     pub leaving: bool,
-    /// An owner has been asked to let this one in; what the peer says meanwhile waits, so that answers keep order.
-    pub joining: bool,
-    /// The socket holds bytes that wait for the same.
+    /// The socket holds bytes that wait for an answer.
     pub unread: bool,
+}
+
+impl Open {
+    pub fn new(subscriber: Subscriber) -> Open {
+        Open { subscriber, kept: None, waiting: None, leaving: false, unread: false }
+    }
+}
+
+/// What a socket has asked for and others must answer.
+pub(super) enum Waiting {
+    /// Owners are to let it in.
+    Join(Join),
+    /// The owner is to take an event.
+    Publish(Publish),
+    /// The owner is to say who hears a channel.
+    Presence { reference: Ref, channel: Channel },
+    /// All shards are to count themselves.
+    Health,
+}
+
+/// A subscription that owners have not let in yet.
+pub(super) struct Join {
+    /// `None` when nobody is told of it.
+    pub wish: Option<Box<Subscribe>>,
+    pub tags: Range<u32>,
+    pub first: First,
+}
+
+/// An event that was published on the socket.
+pub(super) struct Publish {
+    pub reference: Ref,
+    /// Its id in dialect `router`.
+    pub event_id: Box<str>,
+    /// The answer, as far as it is known.
+    pub head: Vec<u8>,
+    /// Channel and idempotency key, where the answer is to be kept.
+    pub keep: Option<(Box<str>, Box<str>)>,
 }
 
 /// The start of a frame.
@@ -88,7 +148,7 @@ pub(super) struct End {
 
 impl<S> Connection<S> {
     /// A connection that has said nothing yet.
-    pub fn new(socket: S, peer: IpAddr, now_us: u64) -> Connection<S> {
-        Connection { socket, peer, protocol: Protocol::Http(Box::new(Publisher::new(now_us))) }
+    pub fn new(socket: S, peer: IpAddr, door: u8, now_us: u64) -> Connection<S> {
+        Connection { socket, peer, door, protocol: Protocol::Http(Box::new(Publisher::new(now_us))) }
     }
 }

@@ -2,24 +2,27 @@
 //! stop.
 
 use super::super::driver::Driver;
-use super::Shard;
 use super::connection::{End, Protocol};
 use super::requests::LINGER_US;
+use super::{SCRATCH_BYTES, Shard};
 use crate::hub::Cut;
 use crate::mailbox::drain::Stage;
 use crate::session::Reason;
-use crate::session::dialect::courier;
-use crate::session::subscriber::Dialect;
+use crate::session::dialect::Dialect;
+use crate::session::subscriber::Speech;
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 use crate::wire::websocket::close::write_close;
-use crate::wire::websocket::frame::{Opcode, write_frame};
+use std::net::IpAddr;
 
 impl<D: Driver> Shard<D> {
     /// Sends what is queued and a close frame, then waits for the peer to go. `counted`: it is one of the sockets
     /// that the census counts.
     pub(super) fn end_socket(&mut self, key: Key, reason: Reason, counted: bool, now: Now) {
         self.hub.retire(key, now.steady_us);
+        if self.is_stream(key) {
+            return self.end_quietly(key, counted, now);
+        }
         self.answer.clear();
         let words = match reason {
             Reason::Shutdown => &*self.options.session.shutdown_reason,
@@ -30,13 +33,49 @@ impl<D: Driver> Shard<D> {
         self.end_quietly(key, counted, now);
     }
 
+    /// Something panicked while this connection was served: it is closed, the others go on.
+    pub fn panicked(&mut self, token: u64, now: Now) {
+        self.hub.counters.panics += 1;
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; SCRATCH_BYTES];
+        }
+        let key = Key::from_u64(token);
+        let open = matches!(self.connections.get(key).map(|c| &c.protocol), Some(Protocol::Socket(_)));
+        if open {
+            self.end_socket(key, Reason::Internal, true, now);
+        } else {
+            let peer = self.connections.get(key).map(|connection| connection.peer);
+            self.forget(key, now);
+            self.recount(peer);
+        }
+    }
+
+    /// Counts anew what a panic may have left half counted; `peer` is whose connection it was.
+    fn recount(&mut self, peer: Option<IpAddr>) {
+        self.kept_bytes = self.connections.iter().map(|(_, c)| kept_bytes(&c.protocol)).sum();
+        let sockets = self.connections.iter().filter(|(_, c)| c.protocol.is_counted()).count();
+        if self.sockets > sockets
+            && let Some(peer) = peer
+        {
+            self.shared.census.leave(peer);
+        }
+        self.sockets = sockets;
+    }
+
+    /// A stream of server-sent events ends without a word.
+    fn is_stream(&mut self, key: Key) -> bool {
+        self.open_at(key).is_some_and(|open| open.subscriber.speech() == Speech::Stream)
+    }
+
     /// As [`Shard::end_socket`], when the last word is queued already.
     pub(super) fn end_quietly(&mut self, key: Key, counted: bool, now: Now) {
         self.hub.retire(key, now.steady_us);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let ending = Protocol::Ending(End { socket: counted, half_closed: false });
+        let peer = connection.peer;
         let before = std::mem::replace(&mut connection.protocol, ending);
         self.kept_bytes -= kept_bytes(&before);
+        self.count_router_out(&before, peer);
         self.parting.push(key);
         self.wheel.set(key.slot, now.steady_us + LINGER_US);
     }
@@ -91,11 +130,25 @@ impl<D: Driver> Shard<D> {
         self.hub.dismiss(key, now.steady_us);
         let Some(connection) = self.connections.remove(key) else { return };
         self.wheel.cancel(key.slot);
+        self.under_way.forget(key);
         self.kept_bytes -= kept_bytes(&connection.protocol);
+        self.count_router_out(&connection.protocol, connection.peer);
         if connection.protocol.is_counted() {
             self.sockets -= 1;
             self.hub.counters.sockets_closed += 1;
             self.shared.census.leave(connection.peer);
+        }
+    }
+
+    /// Dialect `router` has a limit of its own.
+    fn count_router_out(&self, protocol: &Protocol, peer: IpAddr) {
+        let subscriber = match protocol {
+            Protocol::Socket(open) => &open.subscriber,
+            Protocol::Opening(opening) => &opening.subscriber,
+            Protocol::Http(_) | Protocol::Ending(_) => return,
+        };
+        if subscriber.dialect() == Some(Dialect::Router) {
+            self.shared.routers.leave(peer);
         }
     }
 
@@ -172,16 +225,14 @@ impl<D: Driver> Shard<D> {
                 self.end_socket(key, Reason::Shutdown, true, now);
             }
         }
-        self.hub.flush(&mut super::Sockets { driver: &mut *driver, connections: &self.connections });
+        let mut outlet = super::Sockets { driver: &mut *driver, connections: &self.connections };
+        self.hub.flush(now.steady_us, &mut outlet);
         self.part(driver, now);
     }
 
     /// Tells every subscriber that the server goes, and gives each a moment at which it is closed, so that they do
     /// not all come back at once.
     fn send_away(&mut self, now: Now) {
-        let mut farewell = Vec::new();
-        let text = courier::shutdown(&self.options.session.shutdown_reason);
-        write_frame(Opcode::Text, text.as_bytes(), &mut farewell);
         let keys: Vec<Key> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             let moment = now.steady_us + self.random_below(self.options.grace_us);
@@ -189,11 +240,11 @@ impl<D: Driver> Shard<D> {
             match &mut connection.protocol {
                 Protocol::Socket(open) => {
                     open.leaving = true;
-                    let told = open.subscriber.dialect() == Dialect::Courier;
+                    let dialect = open.subscriber.dialect();
                     self.wheel.set(key.slot, moment);
-                    if told {
-                        self.hub.push_control(key, &farewell);
-                    }
+                    let words = &self.options.session.shutdown_reason;
+                    let farewell = dialect.and_then(|dialect| dialect.shutdown(words));
+                    self.say_if(key, farewell);
                 }
                 Protocol::Opening(_) => self.forget(key, now),
                 Protocol::Http(_) | Protocol::Ending(_) => {}

@@ -1,12 +1,10 @@
 //! What a socket's peer says: bytes become frames, frames become answers and commands, and what is not whole is kept.
 
 use super::super::driver::Driver;
+use super::Shard;
 use super::connection::{Kept, Protocol};
-use super::{Shard, Sockets};
-use crate::hub::Joining;
 use crate::session::Reason;
-use crate::session::dialect::courier::{self, LimitType};
-use crate::session::subscriber::{Act, Heard};
+use crate::session::subscriber::{Act, Heard, Lent};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 
@@ -34,7 +32,7 @@ impl<D: Driver> Shard<D> {
         // At least doubling, so that a large message is not copied once per read.
         kept.bytes.extend_from_slice(bytes);
         self.kept_bytes = self.kept_bytes - before + kept.bytes.capacity();
-        if kept.bytes.len() < kept.needed || open.joining {
+        if kept.bytes.len() < kept.needed || open.waiting.is_some() {
             open.kept = Some(kept);
             return self.protect(key, now);
         }
@@ -49,12 +47,13 @@ impl<D: Driver> Shard<D> {
         while at < bytes.len() {
             let Some(connection) = self.connections.get_mut(key) else { return };
             let Protocol::Socket(open) = &mut connection.protocol else { return };
-            if open.joining {
+            if open.waiting.is_some() {
                 return self.keep(key, &bytes[at..], 0, spare, now);
             }
             self.answer.clear();
             let fragments = open.subscriber.kept_bytes();
-            let heard = open.subscriber.hear(&mut bytes[at..], &self.options.session, &mut self.answer);
+            let mut lent = Lent { out: &mut self.answer, said: &mut self.said, inflater: &mut self.inflater };
+            let heard = open.subscriber.hear(&mut bytes[at..], &self.options.session, &mut lent);
             self.kept_bytes = self.kept_bytes + open.subscriber.kept_bytes() - fragments;
             match heard {
                 Heard::Partial(needed) => return self.keep(key, &bytes[at..], needed, spare, now),
@@ -119,38 +118,13 @@ impl<D: Driver> Shard<D> {
         }
         match act {
             Act::Control | Act::Answer => {}
-            Act::Subscribe(channel) => self.subscribe(key, &channel, now),
-            Act::Unsubscribe(channel) => {
-                self.hub.leave(key, &channel, now.steady_us);
-                self.say(key, &courier::about_channel("unsubscribed", &channel));
-            }
+            Act::Said => self.obey(driver, key, now),
             Act::Close(reason) => self.end_socket(key, reason, true, now),
             Act::PeerClosed => self.end_quietly(key, true, now),
         }
-        self.hub.relieve(key, &mut Sockets { driver, connections: &self.connections });
+        self.relieve(driver, key, now);
         if self.hub.has_cut() {
             self.cut(now);
-        }
-    }
-
-    fn subscribe(&mut self, key: Key, channel: &str, now: Now) {
-        let max = self.options.session.subscriptions_max;
-        if max > 0 && self.hub.subscriptions_of(key) >= max && !self.hub.hears(key, channel) {
-            return self.say(key, &courier::too_many_subscriptions(max));
-        }
-        match self.hub.join(key, channel, now.steady_us) {
-            Joining::Done | Joining::Already => self.say(key, &courier::about_channel("subscribed", channel)),
-            Joining::Waiting => {
-                if let Some(connection) = self.connections.get_mut(key)
-                    && let Protocol::Socket(open) = &mut connection.protocol
-                {
-                    open.joining = true;
-                }
-            }
-            Joining::Full => {
-                let max = self.clients_max_of(channel);
-                self.say(key, &courier::limit_reached(LimitType::PerChannel, max));
-            }
         }
     }
 }

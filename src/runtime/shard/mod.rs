@@ -1,32 +1,42 @@
 //! One shard: its connections, its part of the hub, its mail, its timers. Fed by the turn (or a simulation) with
 //! what is ready and the time; acts through a [`Driver`]. Free of glommio, epoll and clocks.
 //!
-//! * `requests`: connections that speak HTTP
-//! * `sockets`: connections that speak WebSocket
+//! * `requests`, `publishing`, `batches`: connections that speak HTTP, and events on their way in
+//! * `opening`, `streams`, `plan`, `messages`, `talk`, `said`, `heartbeat`: sockets and streams, from the handshake on
 //! * `ending`: how connections and the whole shard end
 
+mod batches;
 mod connection;
 mod ending;
+mod heartbeat;
 mod messages;
+mod opening;
 mod options;
+mod outlet;
+mod plan;
+mod publishing;
 mod requests;
-mod sockets;
+mod said;
+mod streams;
+mod talk;
 
 pub use connection::Connection;
 pub use options::{Options, Shared};
 
 use super::driver::{Driver, Received};
-use crate::hub::{self, Batch, Hub, Load, Outlet, Sent};
+use crate::hub::{self, Batch, Hub, Load};
 use crate::mailbox::drain::Stage;
 use crate::mailbox::lanes::Port;
 use crate::mailbox::pulse::Pulse;
 use crate::metrics::ShardState;
+use crate::session::dialect::compressed::compress_from;
 use crate::stdx::clock::Now;
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::wheel::Wheel;
 use crate::wire::http::imf_fixdate;
+use crate::wire::websocket::deflate::Inflater;
 use connection::Protocol;
-use std::io::IoSlice;
+use outlet::Sockets;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -85,31 +95,11 @@ pub struct Shard<D: Driver> {
     date_s: u64,
     scratch: Vec<u8>,
     decoded: Vec<u8>,
-    encoded: Vec<u8>,
     answer: Vec<u8>,
+    said: Vec<u8>,
+    inflater: Inflater,
+    under_way: batches::UnderWay,
     due: Vec<u32>,
-}
-
-/// Sends for the hub: its members are the shard's connections.
-struct Sockets<'s, D: Driver> {
-    driver: &'s mut D,
-    connections: &'s Slab<Connection<D::Socket>>,
-}
-
-impl<D: Driver> Outlet for Sockets<'_, D> {
-    fn send(&mut self, member: u32, bytes: &[u8]) -> Sent {
-        match self.connections.at(member) {
-            Some(connection) => self.driver.send(&connection.socket, bytes),
-            None => Sent::Gone,
-        }
-    }
-
-    fn send_all(&mut self, member: u32, slices: &[IoSlice<'_>]) -> Sent {
-        match self.connections.at(member) {
-            Some(connection) => self.driver.send_all(&connection.socket, slices),
-            None => Sent::Gone,
-        }
-    }
 }
 
 impl<D: Driver> Shard<D> {
@@ -121,6 +111,7 @@ impl<D: Driver> Shard<D> {
         pulse: Arc<Pulse>,
         mut draw: Box<dyn FnMut() -> u32 + Send>,
     ) -> Shard<D> {
+        compress_from(options.session.compression_bytes_min.unwrap_or(usize::MAX));
         let random = u64::from(draw()) << 32 | u64::from(draw()) | 1;
         Shard {
             hub: Hub::new(options.hub.clone(), draw),
@@ -147,8 +138,10 @@ impl<D: Driver> Shard<D> {
             date_s: u64::MAX,
             scratch: vec![0; SCRATCH_BYTES],
             decoded: Vec::new(),
-            encoded: Vec::new(),
             answer: Vec::new(),
+            said: Vec::new(),
+            inflater: Inflater::default(),
+            under_way: batches::UnderWay::default(),
             due: Vec::new(),
         }
     }
@@ -173,11 +166,12 @@ impl<D: Driver> Shard<D> {
         self.kept_bytes
     }
 
-    /// Takes a new connection, under the token that it answers; its readiness is to be reported from now on. One
-    /// beyond the limit is closed at once.
-    pub fn accepted(&mut self, socket: D::Socket, peer: IpAddr, now: Now) -> Option<u64> {
+    /// Takes a new connection that came through the listener `door`, under the token that it answers; its readiness is
+    /// to be reported from now on. One beyond the limit is closed at once.
+    pub fn accepted(&mut self, socket: D::Socket, peer: IpAddr, door: u8, now: Now) -> Option<u64> {
         self.hub.counters.accepted += 1;
-        let connection = Connection::new(socket, peer, now.steady_us);
+        self.hub.tell_time(now);
+        let connection = Connection::new(socket, peer, door, now.steady_us);
         let Ok(key) = self.connections.insert(connection) else {
             self.hub.counters.turned_away += 1;
             return None;
@@ -225,7 +219,14 @@ impl<D: Driver> Shard<D> {
                 self.hub.writable(key);
                 self.parting.push(key);
             }
-            Protocol::Opening(_) | Protocol::Socket(_) => self.hub.writable(key),
+            // Nothing is sent before it opens.
+            Protocol::Opening(_) => {}
+            Protocol::Socket(_) => {
+                for gap in self.hub.take_gaps(key) {
+                    self.tell_gap(&gap);
+                }
+                self.hub.writable(key);
+            }
         }
     }
 
@@ -330,6 +331,12 @@ impl<D: Driver> Shard<D> {
         while let Some(joined) = self.hub.effects.joined.pop() {
             self.join_answered(driver, joined, now);
         }
+        while let Some(gap) = self.hub.effects.gaps.pop() {
+            self.tell_gap(&gap);
+        }
+        while let Some((origin, present)) = self.hub.effects.present.pop() {
+            self.presence_answered(driver, origin, &present, now);
+        }
         while let Some((to, key, names_max)) = self.hub.effects.asked.pop() {
             let own = self.state();
             self.hub.answer_gather(to, key, names_max, own);
@@ -353,6 +360,7 @@ impl<D: Driver> Shard<D> {
     /// After the readies and the mail of this turn: answers, then the fan-out, then mail and timers.
     pub fn end_turn(&mut self, driver: &mut D, now: Now) -> Rest {
         self.hub.counters.turns += 1;
+        self.hub.tell_time(now);
         self.reload(now);
         self.feed_hungry(driver, now);
         if self.stage < Stage::Done {
@@ -362,15 +370,20 @@ impl<D: Driver> Shard<D> {
         // Before the fan-out, so that the publishers' next requests arrive while it runs.
         self.write_answers(driver, now);
         self.cut(now);
-        self.hub.flush(&mut Sockets { driver: &mut *driver, connections: &self.connections });
+        self.flush(driver, now);
         if self.hub.has_cut() {
             self.cut(now);
-            self.hub.flush(&mut Sockets { driver: &mut *driver, connections: &self.connections });
+            self.flush(driver, now);
         }
+        self.effects(driver, now);
         self.part(driver, now);
         self.keep_channels_within();
         self.send_mail();
         self.rest(now)
+    }
+
+    fn flush(&mut self, driver: &mut D, now: Now) {
+        self.hub.flush(now.steady_us, &mut Sockets { driver, connections: &self.connections });
     }
 
     fn rest(&mut self, now: Now) -> Rest {
@@ -482,6 +495,7 @@ impl<D: Driver> Shard<D> {
         self.options.hub.shard = before.hub.shard;
         self.options.connections_max = before.connections_max;
         self.options.facts.started_us = before.facts.started_us;
+        compress_from(self.options.session.compression_bytes_min.unwrap_or(usize::MAX));
         self.hub.reload(self.options.hub.clone(), now.steady_us);
     }
 
@@ -494,42 +508,23 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// A number below `bound` (xorshift64: only to spread closes in time).
+    /// Random bits: to spread closes in time, and for ids that are no secrets.
+    fn random_bits(&mut self) -> u64 {
+        xorshift(&mut self.random)
+    }
+
     fn random_below(&mut self, bound: u64) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        if bound == 0 { 0 } else { self.random % bound }
+        let bits = self.random_bits();
+        if bound == 0 { 0 } else { bits % bound }
     }
+}
 
-    /// Something panicked while this connection was served: it is closed, the others go on.
-    pub fn panicked(&mut self, token: u64, now: Now) {
-        self.hub.counters.panics += 1;
-        if self.scratch.is_empty() {
-            self.scratch = vec![0; SCRATCH_BYTES];
-        }
-        let key = Key::from_u64(token);
-        let open = matches!(self.connections.get(key).map(|c| &c.protocol), Some(Protocol::Socket(_)));
-        if open {
-            self.end_socket(key, crate::session::Reason::Internal, true, now);
-        } else {
-            let peer = self.connections.get(key).map(|connection| connection.peer);
-            self.forget(key, now);
-            self.recount(peer);
-        }
-    }
-
-    /// Counts anew what a panic may have left half counted; `peer` is whose connection it was.
-    fn recount(&mut self, peer: Option<IpAddr>) {
-        self.kept_bytes = self.connections.iter().map(|(_, c)| ending::kept_bytes(&c.protocol)).sum();
-        let sockets = self.connections.iter().filter(|(_, c)| c.protocol.is_counted()).count();
-        if self.sockets > sockets
-            && let Some(peer) = peer
-        {
-            self.shared.census.leave(peer);
-        }
-        self.sockets = sockets;
-    }
+/// xorshift64.
+fn xorshift(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
 }
 
 fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {

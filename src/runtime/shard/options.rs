@@ -42,6 +42,8 @@ pub struct Options {
 pub struct Shared {
     /// Sockets, counted over all shards.
     pub census: Census,
+    /// Sockets of dialect `router`, counted over all shards; no limit per address.
+    pub routers: Census,
     /// Channels, counted over all shards.
     pub tally: Tally,
     /// How far a stop is.

@@ -2,17 +2,15 @@
 //! answers go out in order.
 
 use super::super::driver::Driver;
+use super::Shard;
 use super::connection::{End, Protocol};
-use super::{Shard, Sockets};
 use crate::admin;
-use crate::event::Frame;
-use crate::hub::{Answer as PublishAnswer, Origin, Publishing, Sent};
+use crate::hub::{Origin, Sent};
 use crate::mailbox::drain::Stage;
 use crate::metrics::Snapshot;
-use crate::session::Refusal;
-use crate::session::admission;
 use crate::session::publisher::{Answer, Form, JSON, Next, Publisher, Settled, Silence};
-use crate::session::route::{Report, Route, route};
+use crate::session::route::{Document, Report, Route, Socket, route};
+use crate::session::{Door, Refusal};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 use crate::wire::http::{Head, head as read_head, query};
@@ -164,7 +162,7 @@ impl<D: Driver> Shard<D> {
         std::str::from_utf8(&self.date).expect("formatted as ASCII")
     }
 
-    fn refuse(&mut self, publisher: &mut Publisher, form: &Form, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, publisher: &mut Publisher, form: &Form, refusal: &Refusal) {
         self.hub.counters.requests_refused += 1;
         publisher.refuse(form, refusal, self.date());
     }
@@ -180,14 +178,31 @@ impl<D: Driver> Shard<D> {
     ) -> Fate {
         let form = Form::of(head, &self.options.session);
         let mut decoded = std::mem::take(&mut self.decoded);
-        let fate = match route(head, self.options.session.echo, &mut decoded) {
+        let fate = match self.route(key, head, &mut decoded) {
             Ok(Route::Publish(channel)) => {
-                self.publish(driver, key, publisher, form, channel, head.service_name, body, now);
+                self.publish(driver, key, publisher, form, channel, head, body, now);
                 Fate::Stays
             }
             Ok(Route::Report(report)) => {
                 self.report(key, publisher, form, report, head.query);
                 Fate::Stays
+            }
+            Ok(Route::Document(document)) => {
+                self.document(publisher, &form, document);
+                Fate::Stays
+            }
+            Ok(Route::Batch) => {
+                self.publish_batch(driver, key, publisher, form, head, body, now);
+                Fate::Stays
+            }
+            Ok(Route::Stream(channel)) => {
+                match self.open_stream(driver, key, publisher, head, channel, now) {
+                    Ok(()) => Fate::Changed,
+                    Err(refusal) => {
+                        self.refuse(publisher, &form, &refusal);
+                        Fate::Stays
+                    }
+                }
             }
             Ok(Route::Options(methods)) => {
                 self.preflight(publisher, &form, methods, head);
@@ -209,77 +224,23 @@ impl<D: Driver> Shard<D> {
         fate
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a publish is made of, from one caller")]
-    fn publish(
+    /// A listener may have one dialect for all paths, whatever they say.
+    fn route<'r>(&self, key: Key, head: &Head<'r>, decoded: &'r mut Vec<u8>) -> Result<Route<'r>, Refusal> {
+        let door = self.connections.get(key).map_or(0, |connection| connection.door);
+        match self.options.session.door(door) {
+            Door::Router if head.upgrade_requested => Ok(Route::Socket(Socket::Router)),
+            Door::FreqSearch if head.upgrade_requested => Ok(Route::Socket(Socket::FreqSearch)),
+            _ => route(head, self.options.session.echo, decoded),
+        }
+    }
+
+    pub(super) fn settle(
         &mut self,
         driver: &mut D,
-        key: Key,
-        publisher: &mut Publisher,
-        form: Form,
-        channel: Option<&str>,
-        service: Option<&str>,
-        body: &[u8],
+        origin: Origin,
         now: Now,
+        make: impl FnOnce(&[u8]) -> Settled,
     ) {
-        if self.stage > Stage::Serving {
-            self.hub.counters.publishes_refused += 1;
-            return self.refuse(publisher, &form, &draining());
-        }
-        let (limits, options) = (&self.options.limits, &self.options.session);
-        let admitted = match admission::admit(channel, body, service, limits, options, now) {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                self.hub.counters.publishes_refused += 1;
-                return self.refuse(publisher, &form, &refusal);
-            }
-        };
-        let frame = Frame::text(&admitted.event, &mut self.encoded);
-        let origin = Origin { connection: key, request: publisher.next_request() };
-        let mut outlet = Sockets { driver, connections: &self.connections };
-        let publishing = self.hub.publish(&admitted.channel, frame, origin, now.steady_us, &mut outlet);
-        self.answer.clear();
-        match publishing {
-            Publishing::Done(published) => {
-                self.hub.counters.published += 1;
-                admission::write_answer_head(&admitted, now, &mut self.answer);
-                admission::write_answer_tail(published.position, published.reached, &mut self.answer);
-                let answer =
-                    Answer { status: 200, content_type: Some(JSON), fields: &[], body: &self.answer };
-                let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
-                publisher.answer(&form, answer, date);
-            }
-            Publishing::Waiting => {
-                admission::write_answer_head(&admitted, now, &mut self.answer);
-                publisher.answer_later(form, &self.answer);
-            }
-            Publishing::Refused(_) => {
-                self.look_at_lanes();
-                self.hub.counters.publishes_refused += 1;
-                self.refuse(publisher, &form, &mailbox_full());
-            }
-        }
-    }
-
-    /// A publish that other shards had a part in is done.
-    pub(super) fn publish_answered(&mut self, driver: &mut D, answer: PublishAnswer, now: Now) {
-        match answer.outcome {
-            Ok(_) => self.hub.counters.published += 1,
-            Err(_) => {
-                self.hub.counters.publishes_refused += 1;
-                self.hub.counters.requests_refused += 1;
-            }
-        }
-        self.settle(driver, answer.origin, now, |context| match answer.outcome {
-            Ok(published) => {
-                let mut body = context.to_vec();
-                admission::write_answer_tail(published.position, published.reached, &mut body);
-                Settled::Json(body)
-            }
-            Err(_) => Settled::Refused(mailbox_full()),
-        });
-    }
-
-    fn settle(&mut self, driver: &mut D, origin: Origin, now: Now, make: impl FnOnce(&[u8]) -> Settled) {
         self.refresh_date(now);
         let key = origin.connection;
         let Some(mut publisher) = self.take_publisher(key) else { return };
@@ -310,7 +271,7 @@ impl<D: Driver> Shard<D> {
                 ("Access-Control-Allow-Methods", methods),
                 (
                     "Access-Control-Allow-Headers",
-                    "Content-Type, Authorization, X-Service-Name, Idempotency-Key",
+                    "Content-Type, Authorization, X-Service-Name, Idempotency-Key, traceparent, Last-Event-ID",
                 ),
                 ("Access-Control-Max-Age", "3600"),
             ]);
@@ -330,7 +291,7 @@ impl<D: Driver> Shard<D> {
                     Ok(names_max) => names_max,
                     Err(refusal) => return self.refuse(publisher, &form, &refusal),
                 };
-                let origin = Origin { connection: key, request: publisher.next_request() };
+                let origin = Origin { connection: key, request: publisher.next_request(), item: 0 };
                 publisher.answer_later(form, &[report as u8]);
                 let own = self.state();
                 // More reports than the hub lets wait would need more connections than there can be.
@@ -343,8 +304,22 @@ impl<D: Driver> Shard<D> {
         publisher.answer(&form, answer, date);
     }
 
+    fn document(&mut self, publisher: &mut Publisher, form: &Form, document: Document) {
+        let documents = &self.options.facts.documents;
+        let body = match document {
+            Document::OpenApi => &documents.openapi,
+            Document::AsyncApi => &documents.asyncapi,
+        };
+        let answer = Answer { status: 200, content_type: Some(JSON), fields: &[], body };
+        let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
+        publisher.answer(form, answer, date);
+    }
+
     /// All shards have counted themselves.
     pub(super) fn gather_answered(&mut self, driver: &mut D, origin: Origin, snapshot: &Snapshot, now: Now) {
+        if self.health_answered(driver, origin.connection, snapshot, now) {
+            return;
+        }
         let draining = self.stage > Stage::Serving;
         let facts = self.options.facts.clone();
         self.settle(driver, origin, now, |context| {
@@ -436,12 +411,8 @@ fn names_asked(asked: &str) -> Result<usize, Refusal> {
     }
 }
 
-fn overloaded(words: &str) -> Refusal {
+pub(super) fn overloaded(words: &str) -> Refusal {
     Refusal::new(503, "Server overloaded", words).field("Retry-After", RETRY_AFTER_S)
-}
-
-fn mailbox_full() -> Refusal {
-    overloaded("The way to the channel's subscribers is full; nothing was delivered, try again")
 }
 
 /// While the server stops, nothing new is taken.

@@ -1,0 +1,315 @@
+//! How connections become sockets and streams: the handshake, who may come in, and the joins that must be answered
+//! before anything is sent. What is refused after a sound handshake is refused on the socket, because a browser's
+//! page cannot read an HTTP status.
+
+use super::super::driver::Driver;
+use super::Shard;
+use super::connection::{End, First, Open, Opening, Protocol};
+use super::plan::{Plan, plan, speech, subscription};
+use super::requests::draining;
+use super::talk::plain_wish;
+use crate::event::Label;
+use crate::hub::{Joined, Joining, Wish};
+use crate::mailbox::census::Refused;
+use crate::mailbox::drain::Stage;
+use crate::session::dialect::courier::{self, LimitType};
+use crate::session::dialect::{Dialect, events, router, uuid, v1};
+use crate::session::publisher::{Publisher, origin_allowed};
+use crate::session::query;
+use crate::session::route::Socket;
+use crate::session::subscriber::{Speech, Subscriber};
+use crate::session::{Door, Reason, Refusal};
+use crate::stdx::clock::Now;
+use crate::stdx::slab::Key;
+use crate::wire::http::Head;
+use crate::wire::websocket::{deflate, handshake};
+
+/// The owner of a channel answers within a turn or two; after so long something is broken, and the client may try
+/// again.
+const JOIN_US: u64 = 10_000_000;
+
+/// Why a connection gets no further than its handshake.
+pub(super) enum Away {
+    Limit(LimitType, usize),
+    RouterFull(usize),
+    Reason(Reason),
+}
+
+impl<D: Driver> Shard<D> {
+    /// Turns a connection into a socket, if the request is a sound handshake.
+    pub(super) fn open(
+        &mut self,
+        driver: &mut D,
+        key: Key,
+        publisher: &mut Publisher,
+        head: &Head<'_>,
+        wanted: Socket<'_>,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let accept = handshake::check(head).map_err(|refusal| match refusal.status {
+            426 => Refusal::new(426, refusal.error, refusal.message)
+                .field("Sec-WebSocket-Version", "13")
+                .field("Upgrade", "websocket")
+                .field("Connection", "Upgrade"),
+            _ => refusal.into(),
+        })?;
+        self.may_open(publisher)?;
+        let wanted = self.behind_the_door(key, wanted);
+        let asked = query::read(head.query, None, self.subscriptions_max())?;
+        let offered = head.upgrade.and_then(|upgrade| upgrade.protocols).unwrap_or_default();
+        let offers_v1 = offered.split(',').any(|offer| offer.trim() == v1::SUBPROTOCOL);
+        let speaks_v1 = offers_v1 && matches!(wanted, Socket::Channel(_) | Socket::Open);
+        let mut greeting = publisher.out.split_off(publisher.out_sent);
+        let extensions = head.upgrade.and_then(|upgrade| upgrade.extensions);
+        let agreed = match (self.options.session.compression_bytes_min, wanted) {
+            (None, _) | (_, Socket::Router) => None,
+            (Some(_), _) => deflate::negotiate(extensions),
+        };
+        let protocol = speaks_v1.then_some(v1::SUBPROTOCOL);
+        handshake::accept(accept, protocol, agreed.map(|agreed| agreed.header()), &mut greeting);
+        self.hub.admit(key);
+        let speech = speech(wanted, speaks_v1);
+        let plan = if self.is_foreign(head) {
+            Err(Away::Reason(Reason::Origin))
+        } else {
+            let plan = plan(wanted, speech, head.query, asked, agreed.is_some())
+                .ok_or(Away::Reason(Reason::InvalidChannel));
+            plan.and_then(|plan| self.count_in(key, speech).map(|()| plan))
+        };
+        match plan {
+            Ok(plan) => self.enter(driver, key, plan, &greeting, now),
+            Err(away) => self.turn_away(key, &greeting, speech, away, now),
+        }
+        Ok(())
+    }
+
+    /// A listener may have one dialect for every path.
+    fn behind_the_door<'s>(&self, key: Key, wanted: Socket<'s>) -> Socket<'s> {
+        let door = self.connections.get(key).map_or(0, |connection| connection.door);
+        match (self.options.session.door(door), wanted) {
+            (Door::ByPath, wanted) => wanted,
+            (Door::Router, _) => Socket::Router,
+            (Door::FreqSearch, _) => Socket::FreqSearch,
+            (Door::Events, Socket::Channel(channel) | Socket::Events(channel)) => Socket::Events(channel),
+            (Door::Events, _) => Socket::Events(None),
+        }
+    }
+
+    /// Subscriptions that one connection may have.
+    pub(super) fn subscriptions_max(&self) -> usize {
+        let max = self.options.session.subscriptions_max;
+        if max == 0 { usize::MAX } else { max }
+    }
+
+    pub(super) fn may_open(&self, publisher: &Publisher) -> Result<(), Refusal> {
+        if self.stage > Stage::Serving {
+            return Err(draining());
+        }
+        if !publisher.is_settled() {
+            return Err(
+                Refusal::new(400, "Bad request", "An upgrade must wait for the answers before it").closing()
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_foreign(&self, head: &Head<'_>) -> bool {
+        head.origin.is_some_and(|origin| {
+            !is_same_origin(origin, head.host) && !origin_allowed(origin, &self.options.session)
+        })
+    }
+
+    /// Counts a connection in, if the limits let it.
+    pub(super) fn count_in(&mut self, key: Key, speech: Speech) -> Result<(), Away> {
+        let peer = self.connections.get(key).expect("it has just asked").peer;
+        let is_router = speech == Speech::Socket(Dialect::Router);
+        if is_router && self.shared.routers.enter(peer).is_err() {
+            return Err(Away::RouterFull(self.options.session.router.clients_max));
+        }
+        if let Err(refused) = self.shared.census.enter(peer) {
+            if is_router {
+                self.shared.routers.leave(peer);
+            }
+            return Err(match refused {
+                Refused::Total => Away::Limit(LimitType::Global, self.options.sockets_max),
+                Refused::Address => Away::Limit(LimitType::PerAddress, self.options.sockets_per_address_max),
+            });
+        }
+        self.sockets += 1;
+        self.hub.counters.sockets_opened += 1;
+        Ok(())
+    }
+
+    /// Queues the greeting and hears the channels. Nothing goes out before every owner has answered: from the moment
+    /// the connection opens, every event comes.
+    pub(super) fn enter(&mut self, driver: &mut D, key: Key, plan: Plan, greeting: &[u8], now: Now) {
+        let Plan { speech, zipped, targets, wanted, form, interest, answers_bytes } = plan;
+        let mut subscriber = if zipped { Subscriber::zipped(speech) } else { Subscriber::new(speech) };
+        self.hub.cork(key);
+        self.hub.push_greeting(key, greeting);
+        self.welcome(key, &mut subscriber, now);
+        if let Some(interest) = interest {
+            *subscriber.interest() = interest;
+        }
+        let tags = subscriber.tags(targets.len());
+        if speech == Speech::Socket(Dialect::FreqSearch) {
+            subscriber.serve_interest(tags.clone());
+        }
+        if subscriber.keeps_book()
+            && let Some(target) = targets.first()
+        {
+            subscriber.book().enter(&subscription(target, &wanted, form), tags.clone());
+        }
+        let mut first = First::default();
+        for (tag, target) in tags.zip(&targets) {
+            let ephemeral = speech == Speech::Socket(Dialect::Events);
+            let wish = Wish { ephemeral, ..plain_wish(target, subscriber.form(form), wanted.filter.clone()) };
+            match self.hub.join(key, tag, &wish, now.steady_us) {
+                Joining::Done(standing) => first.standing = first.standing.or(Some(standing)),
+                Joining::Already => {}
+                Joining::Full => first.full = Some(target.as_str().into()),
+                Joining::Waiting => first.missing += 1,
+            }
+        }
+        let path = targets.into_iter().next();
+        let waits = first.missing > 0;
+        let (kept, unread) = (Vec::new(), false);
+        let opening = Opening { subscriber, path, wanted, form, first, answers_bytes, kept, unread };
+        self.set_protocol(key, Protocol::Opening(Box::new(opening)));
+        if waits {
+            return self.wheel.set(key.slot, now.steady_us + JOIN_US);
+        }
+        self.opened(driver, key, now);
+    }
+
+    /// What is said before anything else, where it does not depend on a channel.
+    fn welcome(&mut self, key: Key, subscriber: &mut Subscriber, now: Now) {
+        match subscriber.dialect() {
+            Some(Dialect::V1) => {
+                let seconds = self.options.session.heartbeat_us / 1_000_000;
+                self.say(key, &v1::welcome(self.connection_id(key), seconds, None));
+            }
+            Some(Dialect::Router) => {
+                let client_id: Label = uuid::random_uuid(&mut || self.random_bits());
+                subscriber.name(client_id);
+                self.say(key, &router::welcome(uuid::uuid_text(&client_id), now.unix_ms));
+            }
+            _ => {}
+        }
+    }
+
+    /// An owner has answered one of the joins with which a connection starts.
+    pub(super) fn first_join_answered(&mut self, driver: &mut D, joined: &Joined, now: Now) {
+        let Some(connection) = self.connections.get_mut(joined.member) else { return };
+        let Protocol::Opening(opening) = &mut connection.protocol else { return };
+        opening.first.missing -= 1;
+        match joined.outcome {
+            Ok(standing) => opening.first.standing = opening.first.standing.or(Some(standing)),
+            Err(_) => opening.first.full = joined.channel.as_ref().map(|channel| channel.as_str().into()),
+        }
+        if opening.first.missing == 0 {
+            self.opened(driver, joined.member, now);
+        }
+    }
+
+    /// Every join is answered: the connection gets events from here on.
+    fn opened(&mut self, driver: &mut D, key: Key, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let placeholder = Protocol::Ending(End { socket: true, half_closed: false });
+        let opening = match std::mem::replace(&mut connection.protocol, placeholder) {
+            Protocol::Opening(opening) => *opening,
+            other => return connection.protocol = other,
+        };
+        let Opening { subscriber, path, wanted, form, first, answers_bytes, kept: mut said, unread } =
+            opening;
+        self.kept_bytes -= said.capacity();
+        if let (Speech::Stream, Some(channel)) = (subscriber.speech(), &first.full) {
+            self.set_protocol(key, Protocol::Socket(Open::new(subscriber)));
+            return self.stream_full(key, channel, answers_bytes, now);
+        }
+        let (dialect, beat_us) = (subscriber.dialect(), subscriber.first_beat_us(&self.options.session));
+        self.set_protocol(key, Protocol::Socket(Open::new(subscriber)));
+        self.wheel.set(key.slot, now.steady_us + beat_us);
+        if unread {
+            self.hungry.push(key);
+        }
+        if let (Some(dialect), Some(path), Some(standing), None) =
+            (dialect, &path, first.standing, &first.full)
+        {
+            match dialect {
+                Dialect::Events => self.say(key, &events::welcome(path.as_str(), standing.members)),
+                Dialect::V1 => {
+                    let wish = subscription(path, &wanted, form);
+                    self.say(key, &v1::subscribed(&wish, standing.position, false, 0));
+                }
+                _ => {}
+            }
+        }
+        self.hub.uncork(key);
+        if let Some(channel) = first.full {
+            return self.channel_full(key, &channel, now);
+        }
+        if !said.is_empty() {
+            self.guarded(key, now, |shard| shard.messages(driver, key, &mut said, now));
+        }
+    }
+
+    pub(super) fn set_protocol(&mut self, key: Key, protocol: Protocol) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.protocol = protocol;
+        }
+    }
+
+    pub(super) fn clients_max_of(&mut self, channel: &str) -> usize {
+        self.hub.clients_max(channel) as usize
+    }
+
+    fn channel_full(&mut self, key: Key, channel: &str, now: Now) {
+        let max = self.clients_max_of(channel);
+        let speech = self.open_at(key).map(|open| open.subscriber.speech());
+        if let Some(speech) = speech {
+            self.say_limit(key, speech, LimitType::PerChannel, max);
+        }
+        self.end_socket(key, Reason::ChannelFull, true, now);
+    }
+
+    fn say_limit(&mut self, key: Key, speech: Speech, limit: LimitType, max: usize) {
+        let words = match speech {
+            Speech::Socket(Dialect::Courier) => courier::limit_reached(limit, max),
+            Speech::Socket(Dialect::V1) => {
+                let code = if limit == LimitType::PerChannel {
+                    v1::Code::ChannelFull
+                } else {
+                    v1::Code::Unavailable
+                };
+                v1::error(&Default::default(), code, &format!("Connection limit reached: {max}"))
+            }
+            _ => return,
+        };
+        self.say(key, &words);
+    }
+
+    /// Opens the socket only to say why it is closed.
+    fn turn_away(&mut self, key: Key, greeting: &[u8], speech: Speech, away: Away, now: Now) {
+        self.hub.push_greeting(key, greeting);
+        self.set_protocol(key, Protocol::Ending(End { socket: false, half_closed: false }));
+        let reason = match away {
+            Away::Limit(limit, max) => {
+                self.say_limit(key, speech, limit, max);
+                courier::limit_reason(limit)
+            }
+            Away::RouterFull(max) => {
+                self.say(key, &router::max_clients_reached(max));
+                Reason::Normal
+            }
+            Away::Reason(reason) => reason,
+        };
+        self.end_socket(key, reason, false, now);
+    }
+}
+
+/// Whether a page comes from this server itself: its origin's host and port are those that it asks (RFC 6454 5).
+fn is_same_origin(origin: &str, host: Option<&str>) -> bool {
+    let authority = origin.split_once("://").map(|(_, authority)| authority.to_ascii_lowercase());
+    authority.is_some() && authority == host.map(str::to_ascii_lowercase)
+}

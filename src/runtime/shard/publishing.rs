@@ -1,0 +1,252 @@
+//! Events on their way in: single publishes and batches over HTTP, and publishes on sockets. One admission for all;
+//! what differs is where the answer goes, and that others may have to be asked before it can be given.
+
+use super::super::driver::Driver;
+use super::batches::Item;
+use super::requests::draining;
+use super::{Shard, Sockets};
+use crate::event::Event;
+use crate::hub::{Answer as PublishAnswer, Origin, Published, Publishing};
+use crate::mailbox::drain::Stage;
+use crate::session::Refusal;
+use crate::session::admission::{self, Admitted, Said};
+use crate::session::batch::{self};
+use crate::session::cloudevents::{self, Mode};
+use crate::session::publisher::{Answer, Form, JSON, Publisher, Settled};
+use crate::stdx::clock::Now;
+use crate::stdx::slab::Key;
+use crate::wire::http::Head;
+
+/// Channel and idempotency key of a publish.
+pub(super) type Keep = (Box<str>, Box<str>);
+
+/// The place of a publish that is not an item of a batch.
+pub(super) const SINGLE: u32 = 0;
+
+/// What became of an event at once.
+pub(super) enum Outcome {
+    Done(Published),
+    Waiting,
+    Refused(Refusal),
+}
+
+impl<D: Driver> Shard<D> {
+    /// `POST /publish` and `POST /publish/{channel}`.
+    #[expect(clippy::too_many_arguments, reason = "what a publish is made of, from one caller")]
+    pub(super) fn publish(
+        &mut self,
+        driver: &mut D,
+        key: Key,
+        publisher: &mut Publisher,
+        form: Form,
+        channel: Option<&str>,
+        head: &Head<'_>,
+        body: &[u8],
+        now: Now,
+    ) {
+        if self.stage > Stage::Serving {
+            return self.refuse_publish(publisher, &form, &draining());
+        }
+        let mut said = Said { channel, body, service: head.service_name, ..Said::default() };
+        if has_rare_fields(head) {
+            match self.rare_fields(&mut said, head) {
+                Ok(Mode::Plain) => {}
+                Ok(mode) => return self.publish_cloud(driver, key, publisher, form, said, head, mode, now),
+                Err(refusal) => return self.refuse_publish(publisher, &form, &refusal),
+            }
+        }
+        match admission::admit(&said, &self.options.limits, &self.options.session, now) {
+            Ok(admitted) => self.publish_admitted(driver, key, publisher, form, admitted, now),
+            Err(refusal) => self.refuse_publish(publisher, &form, &refusal),
+        }
+    }
+
+    /// Takes over what the fields say that few requests have, and answers how the body carries events.
+    pub(super) fn rare_fields<'b>(&mut self, said: &mut Said<'b>, head: &Head<'b>) -> Result<Mode, Refusal> {
+        let key = head.idempotency_key.map(|field| admission::idempotency_key(field.as_bytes()));
+        said.key = key.transpose()?;
+        said.traceparent = head.traceparent();
+        cloudevents::mode(head.content_type, head.is_cloud_event)
+    }
+
+    pub(super) fn refuse_publish(&mut self, publisher: &mut Publisher, form: &Form, refusal: &Refusal) {
+        self.hub.counters.publishes_refused += 1;
+        self.refuse(publisher, form, refusal);
+    }
+
+    fn publish_admitted(
+        &mut self,
+        driver: &mut D,
+        key: Key,
+        publisher: &mut Publisher,
+        form: Form,
+        admitted: Admitted<'_>,
+        now: Now,
+    ) {
+        let Admitted { channel, event, facts } = admitted;
+        let keep = keep(&channel, &event);
+        let origin = Origin { connection: key, request: publisher.next_request(), item: SINGLE };
+        let outcome = self.hand_in(driver, &channel, event, origin, now);
+        self.answer.clear();
+        match outcome {
+            Outcome::Done(published) => {
+                admission::write_answer_head(&channel, &facts, now, &mut self.answer);
+                self.finish_answer(&published, keep);
+                let body = published.first.as_deref().unwrap_or(&self.answer);
+                let answer = Answer { status: 200, content_type: Some(JSON), fields: &[], body };
+                let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
+                publisher.answer(&form, answer, date);
+            }
+            Outcome::Waiting => {
+                admission::write_answer_head(&channel, &facts, now, &mut self.answer);
+                publisher.answer_later(form, &self.answer);
+                if keep.is_some() {
+                    let place = (key, origin.request, SINGLE);
+                    self.under_way.items.insert(place, Item { head: None, keep });
+                }
+            }
+            Outcome::Refused(refusal) => self.refuse_publish(publisher, &form, &refusal),
+        }
+    }
+
+    /// Gives an event to the hub.
+    pub(super) fn hand_in(
+        &mut self,
+        driver: &mut D,
+        channel: &str,
+        event: Event,
+        origin: Origin,
+        now: Now,
+    ) -> Outcome {
+        let mut outlet = Sockets { driver, connections: &self.connections };
+        match self.hub.publish(channel, event, origin, now.steady_us, &mut outlet) {
+            Publishing::Done(published) => {
+                self.hub.counters.published += 1;
+                Outcome::Done(published)
+            }
+            Publishing::Waiting => Outcome::Waiting,
+            Publishing::Refused(_) => {
+                self.look_at_lanes();
+                Outcome::Refused(mailbox_full())
+            }
+        }
+    }
+
+    /// Completes the answer in `answer`, and keeps it for repeats of the same publish.
+    pub(super) fn finish_answer(&mut self, published: &Published, keep: Option<Keep>) {
+        admission::write_answer_tail(published.position, published.reached, &mut self.answer);
+        if let (Some((channel, id)), None) = (keep, &published.first) {
+            self.hub.remember(&channel, &id, &self.answer);
+        }
+    }
+
+    /// A publish that other shards had a part in is done.
+    pub(super) fn publish_answered(&mut self, driver: &mut D, answer: PublishAnswer, now: Now) {
+        match answer.outcome {
+            Ok(_) => self.hub.counters.published += 1,
+            Err(_) => {
+                self.hub.counters.publishes_refused += 1;
+                self.hub.counters.requests_refused += 1;
+            }
+        }
+        let Origin { connection: key, request, item } = answer.origin;
+        if self.open_at(key).is_some() {
+            return self.said_answered(driver, key, answer, now);
+        }
+        let waited = match self.under_way.items.is_empty() {
+            true => None,
+            false => self.under_way.items.remove(&(key, request, item)),
+        };
+        match waited {
+            Some(Item { head: Some(head), keep }) => {
+                let result = self.result(head, answer.outcome.map_err(|_| mailbox_full()), keep);
+                self.put_result(driver, answer.origin, &result, now);
+            }
+            single => self.single_answered(driver, answer, single.and_then(|item| item.keep), now),
+        }
+    }
+
+    fn single_answered(&mut self, driver: &mut D, answer: PublishAnswer, keep: Option<Keep>, now: Now) {
+        let mut kept = std::mem::take(&mut self.answer);
+        self.settle(driver, answer.origin, now, |head| match &answer.outcome {
+            Ok(Published { first: Some(first), .. }) => Settled::Json(first.to_vec()),
+            Ok(published) => {
+                kept.clear();
+                kept.extend_from_slice(head);
+                admission::write_answer_tail(published.position, published.reached, &mut kept);
+                Settled::Json(kept.clone())
+            }
+            Err(_) => Settled::Refused(mailbox_full()),
+        });
+        if let (Some((channel, id)), Ok(Published { first: None, .. })) = (keep, &answer.outcome) {
+            self.hub.remember(&channel, &id, &kept);
+        }
+        self.answer = kept;
+    }
+
+    /// CloudEvents on `/publish/{channel}`.
+    #[expect(clippy::too_many_arguments, reason = "what a publish is made of, from one caller")]
+    fn publish_cloud(
+        &mut self,
+        driver: &mut D,
+        key: Key,
+        publisher: &mut Publisher,
+        form: Form,
+        said: Said<'_>,
+        head: &Head<'_>,
+        mode: Mode,
+        now: Now,
+    ) {
+        let made;
+        let mut said = said;
+        match mode {
+            Mode::Batch => {
+                return match batch::array(said.body) {
+                    Ok(items) => {
+                        self.publish_items(driver, key, publisher, form, said, head, items, mode, now)
+                    }
+                    Err(refusal) => self.refuse_publish(publisher, &form, &refusal),
+                };
+            }
+            Mode::Binary => match cloudevents::binary(head.field_lines(), head.content_type, said.body) {
+                Ok(text) => {
+                    made = text;
+                    said.body = made.as_bytes();
+                }
+                Err(refusal) => return self.refuse_publish(publisher, &form, &refusal),
+            },
+            Mode::Structured | Mode::Plain => {}
+        }
+        match cloudevents::admit(&said, &self.options.limits, &self.options.session, now) {
+            Ok(admitted) => self.publish_admitted(driver, key, publisher, form, admitted, now),
+            Err(refusal) => self.refuse_publish(publisher, &form, &refusal),
+        }
+    }
+}
+
+/// Whether the head says more of an event than most do.
+fn has_rare_fields(head: &Head<'_>) -> bool {
+    // The media type of a CloudEvent, in whatever case and with whatever parameters.
+    let cloud =
+        |text: &str| text.get(..CLOUD_TYPE.len()).is_some_and(|start| start.eq_ignore_ascii_case(CLOUD_TYPE));
+    head.idempotency_key.is_some()
+        || head.is_cloud_event
+        || head.traceparent().is_some()
+        || head.content_type.is_some_and(cloud)
+}
+
+/// How the media types of CloudEvents begin.
+const CLOUD_TYPE: &str = "application/cloudevents";
+
+/// Where the answer to an event is to be kept, if its publisher gave it a key.
+pub(super) fn keep(channel: &str, event: &Event) -> Option<Keep> {
+    let id = event.extras()?.id.as_deref()?;
+    Some((channel.into(), id.into()))
+}
+
+/// A mailbox between two cores has no room.
+pub(super) fn mailbox_full() -> Refusal {
+    super::requests::overloaded(
+        "The way to the channel's subscribers is full; nothing was delivered, try again",
+    )
+}

@@ -1,0 +1,342 @@
+//! What a client says on its socket is carried out here: subscriptions, publishes and questions. Answers keep the
+//! order of the questions: while another core is asked, what the client says next waits.
+
+use super::super::driver::Driver;
+use super::connection::{First, Join, Open, Protocol, Waiting};
+use super::{Shard, Sockets};
+use crate::event::{Channel, ConnectionId, Filter, Form};
+use crate::hub::{GapTold, Joined, Joining, Origin, Rule, Wish};
+use crate::metrics::Snapshot;
+use crate::session::command::{Command, Context, Ref, Subscribe, Target, Unsubscribe, Which};
+use crate::session::dialect::answers::Denied;
+use crate::session::dialect::freqsearch::Change;
+use crate::session::dialect::{Dialect, router, uuid, v1};
+use crate::stdx::clock::Now;
+use crate::stdx::slab::Key;
+use crate::wire::websocket::frame::{Opcode, write_frame};
+
+/// Why a subscriber lost events, in words.
+const GAP_REASON: &str = "slow consumer";
+
+impl<D: Driver> Shard<D> {
+    /// Queues a text message.
+    pub(super) fn say(&mut self, key: Key, text: &str) {
+        self.answer.clear();
+        write_frame(Opcode::Text, text.as_bytes(), &mut self.answer);
+        self.hub.push_control(key, &self.answer);
+    }
+
+    pub(super) fn say_if(&mut self, key: Key, text: Option<String>) {
+        if let Some(text) = text {
+            self.say(key, &text);
+        }
+    }
+
+    pub(super) fn open_at(&mut self, key: Key) -> Option<&mut Open> {
+        match &mut self.connections.get_mut(key)?.protocol {
+            Protocol::Socket(open) => Some(open),
+            _ => None,
+        }
+    }
+
+    pub(super) fn dialect_at(&mut self, key: Key) -> Option<Dialect> {
+        self.open_at(key)?.subscriber.dialect()
+    }
+
+    /// What `exclude` and lists call a connection.
+    pub(super) fn connection_id(&self, key: Key) -> ConnectionId {
+        ConnectionId::new(self.options.hub.shard, key)
+    }
+
+    pub(super) fn deny(&mut self, key: Key, reference: &Ref, why: &Denied<'_>, now: Now) {
+        let dialect = self.dialect_at(key);
+        self.say_if(key, dialect.and_then(|dialect| dialect.denied(reference, why, now.unix_ms)));
+    }
+
+    /// Carries out the message in `said`.
+    pub(super) fn obey(&mut self, driver: &mut D, key: Key, now: Now) {
+        let said = std::mem::take(&mut self.said);
+        // The decoder has looked at every byte.
+        if let Ok(text) = std::str::from_utf8(&said) {
+            self.obey_text(driver, key, text, now);
+        }
+        self.said = said;
+    }
+
+    fn obey_text(&mut self, driver: &mut D, key: Key, text: &str, now: Now) {
+        let topics_max = self.subscriptions_max();
+        let mut random = self.random;
+        let Some(open) = self.open_at(key) else { return };
+        let client_id = open.subscriber.client_id();
+        let mut context = Context {
+            client_id: client_id.as_ref().map_or("", uuid::uuid_text),
+            unix_ms: now.unix_ms,
+            topics_max,
+            draw: &mut || super::xorshift(&mut random),
+        };
+        let command = open.subscriber.understand(text, &mut context);
+        self.random = random;
+        match command {
+            Command::Answer(text) => self.say(key, &text),
+            Command::Ignore => {}
+            Command::Subscribe(wish) => self.subscribe(key, wish, now),
+            Command::Unsubscribe(wish) => self.unsubscribe(key, &wish, now),
+            Command::Change(change) => self.change_interest(key, &change, now),
+            Command::Publish(publish) => self.publish_said(driver, key, *publish, now),
+            Command::Presence { reference, channel } => self.ask_presence(key, reference, channel, now),
+            Command::Health => self.ask_health(key),
+            Command::Auth { reference, .. } => self.deny(key, &reference, &Denied::NotAvailable("auth"), now),
+            Command::History(asked) => {
+                self.deny(key, &asked.reference, &Denied::NotAvailable("history"), now);
+            }
+        }
+    }
+
+    fn subscribe(&mut self, key: Key, wish: Box<Subscribe>, now: Now) {
+        let Some(dialect) = self.dialect_at(key) else { return };
+        if dialect == Dialect::Courier
+            && let [Target::Channel(channel)] = &wish.targets[..]
+            && self.hub.tag_of(key, channel.as_str()).is_some()
+        {
+            return self.say_if(key, dialect.subscribed(&wish, None));
+        }
+        let max = self.subscriptions_max();
+        if self.hub.subscriptions_of(key) + wish.targets.len() > max {
+            return self.deny(key, &wish.reference, &Denied::TooManySubscriptions { max }, now);
+        }
+        let Some(open) = self.open_at(key) else { return };
+        let tags = open.subscriber.tags(wish.targets.len());
+        if open.subscriber.keeps_book() && !open.subscriber.book().enter(&wish, tags.clone()) {
+            return self.deny(key, &wish.reference, &Denied::SubscriptionExists(&wish.id), now);
+        }
+        let form = open.subscriber.form(wish.form);
+        let mut join = Join { wish: None, tags: tags.clone(), first: First::default() };
+        for (tag, target) in tags.zip(&wish.targets) {
+            let asked = hub_wish(dialect, target, &wish, form);
+            self.join(key, tag, target.as_str(), &asked, &mut join.first, now);
+        }
+        join.wish = Some(wish);
+        self.await_join(key, join, now);
+    }
+
+    /// Asks for one part of a subscription.
+    fn join(&mut self, key: Key, tag: u32, name: &str, wish: &Wish<'_>, first: &mut First, now: Now) {
+        match self.hub.join(key, tag, wish, now.steady_us) {
+            Joining::Done(standing) => first.standing = first.standing.or(Some(standing)),
+            Joining::Already => {}
+            Joining::Full => first.full = Some(name.into()),
+            Joining::Waiting => first.missing += 1,
+        }
+    }
+
+    fn await_join(&mut self, key: Key, join: Join, now: Now) {
+        if join.first.missing == 0 {
+            return self.join_done(key, join, now);
+        }
+        if let Some(open) = self.open_at(key) {
+            open.waiting = Some(Box::new(Waiting::Join(join)));
+        }
+    }
+
+    /// Every owner has answered: says so, or takes back what was let in when one channel was full.
+    fn join_done(&mut self, key: Key, join: Join, now: Now) {
+        let Join { wish, tags, first } = join;
+        let Some(wish) = wish else { return };
+        let Some(channel) = first.full else {
+            let position = first.standing.and_then(|standing| standing.position);
+            let dialect = self.dialect_at(key);
+            return self.say_if(key, dialect.and_then(|dialect| dialect.subscribed(&wish, position)));
+        };
+        for tag in tags {
+            self.hub.leave(key, tag, now.steady_us);
+        }
+        if let Some(open) = self.open_at(key)
+            && open.subscriber.keeps_book()
+        {
+            open.subscriber.book().strike(&Which::Id(wish.id.clone()));
+        }
+        let max = self.clients_max_of(&channel);
+        self.deny(key, &wish.reference, &Denied::ChannelFull { max }, now);
+    }
+
+    /// The owner of a channel, or every shard asked for a pattern, has answered.
+    pub(super) fn join_answered(&mut self, driver: &mut D, joined: Joined, now: Now) {
+        let key = joined.member;
+        let Some(open) = self.open_at(key) else { return self.first_join_answered(driver, &joined, now) };
+        let Some(Waiting::Join(join)) = open.waiting.as_deref_mut() else { return };
+        join.first.missing -= 1;
+        match joined.outcome {
+            Ok(standing) => join.first.standing = join.first.standing.or(Some(standing)),
+            Err(_) => join.first.full = joined.channel.as_ref().map(|channel| channel.as_str().into()),
+        }
+        if join.first.missing > 0 {
+            return;
+        }
+        if let Some(Waiting::Join(join)) = open.waiting.take().map(|waiting| *waiting) {
+            self.join_done(key, join, now);
+            self.go_on(driver, key, now);
+        }
+    }
+
+    /// What the socket waited for is there: what was said meanwhile is heard.
+    pub(super) fn go_on(&mut self, driver: &mut D, key: Key, now: Now) {
+        let Some(open) = self.open_at(key) else { return };
+        if std::mem::take(&mut open.unread) {
+            self.hungry.push(key);
+        }
+        self.guarded(key, now, |shard| shard.messages(driver, key, &mut [], now));
+    }
+
+    fn unsubscribe(&mut self, key: Key, wish: &Unsubscribe, now: Now) {
+        let Some(dialect) = self.dialect_at(key) else { return };
+        let Some(open) = self.open_at(key) else { return };
+        if !open.subscriber.keeps_book() {
+            let Which::Channel(channel) = &wish.which else { return };
+            if let Some(tag) = self.hub.tag_of(key, channel) {
+                self.hub.leave(key, tag, now.steady_us);
+            }
+            return self.say_if(key, dialect.unsubscribed(&wish.reference, "", channel));
+        }
+        let Some(entry) = open.subscriber.book().strike(&wish.which) else {
+            return self.deny(key, &wish.reference, &Denied::NotSubscribed, now);
+        };
+        for tag in entry.tags {
+            self.hub.leave(key, tag, now.steady_us);
+        }
+        self.say_if(key, dialect.unsubscribed(&wish.reference, &entry.id, &entry.channel));
+    }
+
+    /// Dialect `freqsearch`: other types are another filter, other rooms other subscriptions.
+    fn change_interest(&mut self, key: Key, change: &Change, now: Now) {
+        let Some(open) = self.open_at(key) else { return };
+        let changed = open.subscriber.interest().apply(change);
+        let filter = open.subscriber.interest().filter();
+        if !changed.targets {
+            let tags = open.subscriber.interest_tags();
+            if changed.filter {
+                for tag in tags {
+                    self.hub.refilter(key, tag, filter.clone());
+                }
+            }
+            return;
+        }
+        let targets = open.subscriber.interest().targets();
+        let tags = open.subscriber.tags(targets.len());
+        let before = open.subscriber.serve_interest(tags.clone());
+        let form = open.subscriber.form(Dialect::FreqSearch.manners().form);
+        let mut join = Join { wish: None, tags: tags.clone(), first: First::default() };
+        for (tag, target) in tags.zip(&targets) {
+            let wish = plain_wish(target, form, filter.clone());
+            self.join(key, tag, target.as_str(), &wish, &mut join.first, now);
+        }
+        for tag in before {
+            self.hub.leave(key, tag, now.steady_us);
+        }
+        self.await_join(key, join, now);
+    }
+
+    fn ask_presence(&mut self, key: Key, reference: Ref, channel: Channel, now: Now) {
+        let origin = Origin { connection: key, request: 0, item: 0 };
+        if !self.hub.keeps_presence(channel.as_str()) {
+            return self.deny(key, &reference, &Denied::NotAvailable("presence"), now);
+        }
+        self.hub.presence(channel.as_str(), origin);
+        // Where this shard is the owner it has answered already.
+        if let Some((_, present)) = self.hub.effects.present.pop_if(|(to, _)| *to == origin) {
+            return self.say(key, &v1::presence(&reference, &channel, &present));
+        }
+        if let Some(open) = self.open_at(key) {
+            open.waiting = Some(Box::new(Waiting::Presence { reference, channel }));
+        }
+    }
+
+    /// The owner has said who hears a channel.
+    pub(super) fn presence_answered(
+        &mut self,
+        driver: &mut D,
+        origin: Origin,
+        present: &[ConnectionId],
+        now: Now,
+    ) {
+        let key = origin.connection;
+        let Some(open) = self.open_at(key) else { return };
+        if let Some(Waiting::Presence { reference, channel }) = open.waiting.take().map(|waiting| *waiting) {
+            self.say(key, &v1::presence(&reference, &channel, present));
+            self.go_on(driver, key, now);
+        }
+    }
+
+    fn ask_health(&mut self, key: Key) {
+        if let Some(open) = self.open_at(key) {
+            open.waiting = Some(Box::new(Waiting::Health));
+        }
+        let own = self.state();
+        self.hub.gather(Origin { connection: key, request: 0, item: 0 }, 0, own);
+    }
+
+    /// All shards have counted themselves for a socket. Answers false when it was not a socket that asked.
+    pub(super) fn health_answered(
+        &mut self,
+        driver: &mut D,
+        key: Key,
+        snapshot: &Snapshot,
+        now: Now,
+    ) -> bool {
+        let started_us = self.options.facts.started_us;
+        let Some(open) = self.open_at(key) else { return false };
+        if let Some(Waiting::Health) = open.waiting.take().map(|waiting| *waiting) {
+            let counters = snapshot.totals();
+            let of_shards = |figure: fn(&crate::metrics::ShardState) -> u64| -> u64 {
+                snapshot.shards.iter().map(figure).sum()
+            };
+            let health = router::Health {
+                uptime_seconds: (now.steady_us - started_us) as f64 / 1e6,
+                events_processed: counters.published,
+                events_failed: counters.events_dropped,
+                events_in_queue: of_shards(|shard| shard.events_queued),
+                active_subscriptions: of_shards(|shard| shard.subscriptions),
+                connected_clients: of_shards(|shard| shard.sockets as u64),
+                last_event_at_ms: snapshot.shards.iter().filter_map(|shard| shard.last_event_ms).max(),
+            };
+            self.say(key, &router::health(&health));
+            self.go_on(driver, key, now);
+        }
+        true
+    }
+
+    /// Events were lost for a slow subscriber.
+    pub(super) fn tell_gap(&mut self, gap: &GapTold) {
+        let dialect = self.dialect_at(gap.member);
+        let words = dialect.and_then(|dialect| dialect.gap(&gap.channel, gap.from, gap.to, GAP_REASON));
+        if let Some(words) = words {
+            self.answer.clear();
+            write_frame(Opcode::Text, words.as_bytes(), &mut self.answer);
+            // What was lost came before what still waits.
+            self.hub.push_urgent(gap.member, &self.answer);
+        }
+    }
+
+    /// Sends early what waits for a socket, if its answers take much of their room.
+    pub(super) fn relieve(&mut self, driver: &mut D, key: Key, now: Now) {
+        self.hub.relieve(key, now.steady_us, &mut Sockets { driver, connections: &self.connections });
+    }
+}
+
+/// One target of a subscription, as the hub is asked for it.
+fn hub_wish<'w>(dialect: Dialect, target: &'w Target, wish: &Subscribe, form: Form) -> Wish<'w> {
+    Wish {
+        label: wish.label().filter(|_| dialect == Dialect::Router),
+        each: dialect.manners().each,
+        rule: if dialect == Dialect::Router { Rule::Router } else { Rule::Channel },
+        ..plain_wish(target, form, wish.filter.clone())
+    }
+}
+
+/// A target in a form.
+pub(super) fn plain_wish(target: &Target, form: Form, filter: Option<Filter>) -> Wish<'_> {
+    let plain = match target {
+        Target::Channel(channel) => Wish::channel(channel.as_str()),
+        Target::Pattern(pattern) => Wish::pattern(pattern),
+    };
+    Wish { form, filter, ..plain }
+}
