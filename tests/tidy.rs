@@ -22,10 +22,9 @@ const LINES_MAX: usize = 700;
 /// Files above 350 lines, and how long each may be. A ratchet: lower it when a file shrinks; a new entry needs a
 /// reason in its commit.
 const LONG_FILES: &[(&str, usize)] = &[
-    ("src/hub/mod.rs", 560),
     ("src/runtime/executor.rs", 360),
-    ("src/runtime/shard/mod.rs", 560),
-    ("src/runtime/shard/requests.rs", 455),
+    ("src/runtime/shard/mod.rs", 535),
+    ("src/runtime/shard/requests.rs", 425),
     ("src/session/publisher.rs", 470),
     ("src/wire/websocket/frame/decoder.rs", 355),
 ];

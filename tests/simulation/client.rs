@@ -2,10 +2,11 @@
 //! knows no shard; its socket is a pipe of [`Net`].
 
 use crate::dice::Dice;
+use crate::features::Features;
 use crate::frames::{self, CLOSE, PING, TEXT};
 use crate::model::{End, Model, Outcome};
 use crate::net::Net;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// What surrounds a client while it acts.
 pub struct Scene<'w> {
@@ -15,18 +16,33 @@ pub struct Scene<'w> {
     pub step: u64,
     pub now_us: u64,
     pub keep_alive_us: u64,
+    pub features: Features,
 }
 
+/// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tongue {
+    Http,
+    Courier,
+    V1,
+    Events,
+    Router,
+    FreqSearch,
+    /// Server-sent events.
+    Stream,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     Publish(usize),
+    Batch(Vec<usize>),
     Report,
     Stats,
     Channels,
     /// A request with this refusal for an answer.
     Bad(u16),
-    /// A socket, with this channel from the start.
-    Upgrade(Option<usize>),
+    /// A socket or a stream; with this subscription from the start.
+    Upgrade(Tongue, Option<usize>),
 }
 
 pub struct Expected {
@@ -35,22 +51,63 @@ pub struct Expected {
     pub end: u64,
 }
 
+/// What a socket is owed, in the order of what it said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Owed {
+    Welcome,
+    /// Of one of the client's subscriptions.
+    Subscribed(usize),
+    /// Of one, or (true) of the oldest to the same channel or pattern.
+    Unsubscribed(usize, bool),
+    /// Of an event, whose publish ends there in the stream.
+    Published(usize, u64),
+    Pong,
+    /// RFC 6455 5.5.3
+    Echo,
+    /// Dialect `freqsearch`: a `pong`, behind which the first of these subscriptions has made way for the other.
+    Changed(usize, usize),
+    Error,
+}
+
 pub enum Mark {
     Sent(usize),
-    Left(usize),
+    Left,
+}
+
+/// A subscription by its name.
+pub struct Named {
+    pub id: String,
+    /// Channel or pattern; of several the first.
+    pub target: String,
+    pub session: usize,
+    pub asked_to_end: bool,
 }
 
 pub struct Client {
     pub id: usize,
     pub pipe: usize,
+    pub tongue: Tongue,
+    /// Of the subscriptions that share one copy of each event.
+    pub ear: usize,
     pub out: Vec<u8>,
     pub written: u64,
     pub queued: u64,
     pub marks: VecDeque<(u64, Mark)>,
     pub expected: VecDeque<Expected>,
     pub inbox: Vec<u8>,
-    /// What a socket is owed for pings and the like, in order.
+    /// Bytes that came before `inbox`, and control frames.
+    pub before: u64,
+    pub controls: u32,
+    /// What a plain socket is owed for pings and the like, in order.
     pub replies: VecDeque<&'static str>,
+    /// What a socket of another dialect is owed.
+    pub owed: VecDeque<Owed>,
+    pub named: Vec<Named>,
+    /// What `exclude` knows it by.
+    pub name: Option<String>,
+    /// Dialect `freqsearch`: the types asked for, and the subscription of them.
+    pub types: BTreeSet<String>,
+    pub interest: usize,
     /// Reads only a little at a time, or nothing.
     pub lazy: Option<usize>,
     pub ever_lazy: bool,
@@ -69,12 +126,13 @@ pub struct Client {
     pub over: bool,
     /// It saw an error that means that a subscription was not taken.
     pub turned_down: bool,
-    /// By channel: the open subscription; whether there was ever one asked for; what was asked for last; when an
-    /// end was asked for.
+    /// The channels that it ever asked for, a bit for each.
+    pub asked: u64,
+    /// By channel, of a plain socket: the open subscription; what was asked for last.
     pub sessions: Vec<Option<usize>>,
-    pub asked: Vec<bool>,
     pub wants: Vec<bool>,
-    pub left_at: Vec<VecDeque<u64>>,
+    /// When ends were asked for that are not answered yet.
+    pub left_at: VecDeque<u64>,
     pub stats: Option<serde_json::Value>,
     pub listed: Option<serde_json::Value>,
     pub idle_since_us: u64,
@@ -84,17 +142,26 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(id: usize, pipe: usize, channels: usize, now_us: u64) -> Client {
+    pub fn new(id: usize, pipe: usize, ear: usize, channels: usize, now_us: u64) -> Client {
         Client {
             id,
             pipe,
+            tongue: Tongue::Http,
+            ear,
             out: Vec::new(),
             written: 0,
             queued: 0,
             marks: VecDeque::new(),
             expected: VecDeque::new(),
             inbox: Vec::new(),
+            before: 0,
+            controls: 0,
             replies: VecDeque::new(),
+            owed: VecDeque::new(),
+            named: Vec::new(),
+            name: None,
+            types: BTreeSet::new(),
+            interest: 0,
             lazy: None,
             ever_lazy: false,
             mute: false,
@@ -107,10 +174,10 @@ impl Client {
             owed_at_stop: None,
             over: false,
             turned_down: false,
+            asked: 0,
             sessions: vec![None; channels],
-            asked: vec![false; channels],
             wants: vec![false; channels],
-            left_at: vec![VecDeque::new(); channels],
+            left_at: VecDeque::new(),
             stats: None,
             listed: None,
             idle_since_us: now_us,
@@ -132,29 +199,38 @@ impl Client {
 
     pub fn request(&mut self, ask: Ask, bytes: &[u8]) {
         self.say(bytes);
-        if let Ask::Publish(n) = ask {
-            self.marks.push_back((self.queued, Mark::Sent(n)));
-        }
-        if let Ask::Upgrade(channel) = ask {
-            self.upgrading = true;
-            if let Some(channel) = channel {
-                (self.asked[channel], self.wants[channel]) = (true, true);
+        match &ask {
+            Ask::Publish(n) => self.marks.push_back((self.queued, Mark::Sent(*n))),
+            Ask::Batch(items) => {
+                self.marks.extend(items.iter().map(|n| (self.queued, Mark::Sent(*n))));
             }
+            Ask::Upgrade(tongue, _) => (self.tongue, self.upgrading) = (*tongue, true),
+            _ => {}
         }
         self.expected.push_back(Expected { ask, end: self.queued });
     }
 
-    pub fn subscribe(&mut self, channel: usize, name: &str, scene: &mut Scene<'_>) {
-        (self.asked[channel], self.wants[channel]) = (true, true);
-        let text = format!("{{\"type\":\"subscribe\",\"channel\":\"{name}\"}}");
+    /// Says a message on a socket.
+    pub fn tell(&mut self, text: &str, scene: &mut Scene<'_>) {
+        scene.model.note(|| format!("  client {} will say {text}", self.id));
         self.say(&frames::client_message(TEXT, text.as_bytes(), scene.dice));
+    }
+
+    /// Says one that asks for the end of a subscription.
+    pub fn tell_leaving(&mut self, text: &str, scene: &mut Scene<'_>) {
+        self.tell(text, scene);
+        self.marks.push_back((self.queued, Mark::Left));
+    }
+
+    pub fn subscribe(&mut self, channel: usize, name: &str, scene: &mut Scene<'_>) {
+        self.asked |= 1 << channel;
+        self.wants[channel] = true;
+        self.tell(&format!("{{\"type\":\"subscribe\",\"channel\":\"{name}\"}}"), scene);
     }
 
     pub fn unsubscribe(&mut self, channel: usize, name: &str, scene: &mut Scene<'_>) {
         self.wants[channel] = false;
-        let text = format!("{{\"type\":\"unsubscribe\",\"channel\":\"{name}\"}}");
-        self.say(&frames::client_message(TEXT, text.as_bytes(), scene.dice));
-        self.marks.push_back((self.queued, Mark::Left(channel)));
+        self.tell_leaving(&format!("{{\"type\":\"unsubscribe\",\"channel\":\"{name}\"}}"), scene);
     }
 
     /// Says something that is answered at once.
@@ -193,7 +269,7 @@ impl Client {
     }
 
     pub fn end_sessions(&mut self, model: &mut Model, end: End) {
-        self.sessions.iter().flatten().for_each(|session| model.end(*session, end));
+        model.end_all(self.id, end);
     }
 
     /// The client sends no more, but reads on.
@@ -216,12 +292,27 @@ impl Client {
     }
 
     pub fn finish_requests(&mut self, outcome: Outcome, model: &mut Model) {
-        for expected in self.expected.drain(..) {
-            if let Ask::Publish(n) = expected.ask {
-                let outcome = if expected.end > self.written { Outcome::Refused } else { outcome };
-                model.settle(n, outcome);
+        let written = self.written;
+        let mut settle = |n, end| {
+            let outcome = if end > written { Outcome::Refused } else { outcome };
+            model.settle(n, outcome);
+        };
+        for Expected { ask, end } in self.expected.drain(..) {
+            match ask {
+                Ask::Publish(n) => settle(n, end),
+                Ask::Batch(items) => items.into_iter().for_each(|n| settle(n, end)),
+                _ => {}
             }
         }
+        for owed in self.owed.drain(..) {
+            if let Owed::Published(n, end) = owed {
+                settle(n, end);
+            }
+        }
+    }
+
+    pub fn speaks_frames(&self) -> bool {
+        self.socket && self.tongue != Tongue::Stream
     }
 
     pub fn wants_to_write(&self, net: &Net) -> bool {
@@ -247,8 +338,10 @@ impl Client {
             && *at <= self.written
         {
             match mark {
-                Mark::Sent(n) => scene.model.events[*n].sent = Some(scene.step),
-                Mark::Left(channel) => self.left_at[*channel].push_back(scene.step),
+                Mark::Sent(n) => {
+                    scene.model.events[*n].sent.get_or_insert(scene.step);
+                }
+                Mark::Left => self.left_at.push_back(scene.step),
             }
             self.marks.pop_front();
         }
@@ -263,6 +356,7 @@ impl Client {
         let mut at = 0;
         while let Some(n) = self.take_in(&inbox[at..], scene) {
             at += n;
+            self.before += n as u64;
         }
         inbox.drain(..at);
         self.inbox = inbox;
@@ -282,6 +376,10 @@ impl Client {
             return;
         }
         assert!(self.replies.is_empty(), "client {}: no reply {:?}", self.id, self.replies[0]);
+        assert!(self.owed.is_empty(), "client {}: {:?} is owed", self.id, self.owed[0]);
+        if self.tongue != Tongue::Courier {
+            return;
+        }
         for (channel, wanted) in self.wants.iter().enumerate() {
             let open = self.sessions[channel].is_some();
             let name = &model.channels[channel].name;

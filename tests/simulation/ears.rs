@@ -1,12 +1,18 @@
 //! What a client makes of what it is sent: answers in the order of its requests, replies in the order of what it said,
 //! events only of what it hears, one close frame and nothing behind it.
 
-use crate::client::{Ask, Client, Scene};
+use crate::client::{Ask, Client, Owed, Scene, Tongue};
 use crate::frames::{self, CLOSE, HttpAnswer, PING, PONG, TEXT};
-use crate::model::{End, Model, Outcome};
+use crate::model::{End, Got, Model, Outcome};
+use serde_json::Value;
 
 impl Client {
     pub fn take_in(&mut self, bytes: &[u8], scene: &mut Scene<'_>) -> Option<usize> {
+        if self.socket && self.tongue == Tongue::Stream {
+            let (block, len) = frames::block(bytes)?;
+            self.block(block, scene);
+            return Some(len);
+        }
         if self.socket {
             let frame = frames::frame(bytes)?;
             self.frame(frame.opcode, frame.payload, scene);
@@ -18,10 +24,13 @@ impl Client {
     }
 
     fn answer(&mut self, answer: HttpAnswer, scene: &mut Scene<'_>) {
-        let HttpAnswer { status, close, body } = answer;
+        let HttpAnswer { status, close, stream, body } = answer;
         assert!(!self.refused, "client {}: an answer ({status}) after the one that closes", self.id);
         self.idle_since_us = scene.now_us;
         self.answers += 1;
+        scene
+            .model
+            .note(|| format!("  client {} is answered {status} {}", self.id, String::from_utf8_lossy(&body)));
         let Some(expected) = self.expected.pop_front() else {
             assert!(close && status == 408, "client {}: {status} for nothing", self.id);
             self.refused = true;
@@ -30,10 +39,22 @@ impl Client {
         let early = expected.end > self.written;
         assert!(!early || close, "client {}: {status} for a request that it has not sent", self.id);
         match (expected.ask, status) {
-            (Ask::Publish(n), 200) => scene.model.published(n, &body, scene.step),
+            (Ask::Publish(n), 200) => self.published(n, &json(&body), scene),
+            (Ask::Batch(items), 200) => self.batch_answered(&items, &body, scene),
             (Ask::Publish(n), 503 | 408) => scene.model.settle(n, Outcome::Refused),
-            (Ask::Upgrade(channel), 101) => self.begin(channel, scene),
-            (Ask::Upgrade(_), 400 | 503) => assert!(close),
+            (Ask::Batch(items), 503 | 408) => {
+                items.into_iter().for_each(|n| scene.model.settle(n, Outcome::Refused));
+            }
+            (Ask::Upgrade(Tongue::Stream, path), 200) => {
+                assert!(close && stream, "client {}: no stream", self.id);
+                self.begin(path, scene);
+                return;
+            }
+            (Ask::Upgrade(_, path), 101) => self.begin(path, scene),
+            (Ask::Upgrade(Tongue::Stream, _), 400 | 503) if !close => {
+                (self.tongue, self.upgrading) = (Tongue::Http, false);
+            }
+            (Ask::Upgrade(..), 400 | 503) => assert!(close),
             (Ask::Report, 200) => {}
             (Ask::Stats, 200) => self.stats = serde_json::from_slice(&body).ok(),
             (Ask::Channels, 200) => self.list(&body, scene.model),
@@ -50,26 +71,60 @@ impl Client {
         }
     }
 
+    /// It was told that its event was published.
+    pub fn published(&mut self, n: usize, body: &Value, scene: &mut Scene<'_>) {
+        scene.model.published(n, body, scene.step);
+        if scene.features.priorities && scene.model.events[n].totals.is_empty() {
+            scene.model.events[n].totals = scene.net.totals();
+        }
+    }
+
+    fn batch_answered(&mut self, items: &[usize], body: &[u8], scene: &mut Scene<'_>) {
+        let results = json(body);
+        let results = results.as_array().expect("a result for each item");
+        assert_eq!(results.len(), items.len(), "client {}: results of a batch", self.id);
+        for (n, result) in items.iter().zip(results) {
+            if result["status"] == "published" {
+                self.published(*n, result, scene);
+            } else {
+                assert_eq!(result["code"], 503, "event {n}: {result}");
+                scene.model.settle(*n, Outcome::Refused);
+            }
+        }
+    }
+
     fn list(&mut self, body: &[u8], model: &Model) {
-        let list: serde_json::Value = serde_json::from_slice(body).expect("a report is JSON");
+        let list = json(body);
         for (name, count) in list["channels"].as_object().expect("names") {
-            let max = u64::from(model.channels[model.channel_named(name)].clients_max);
+            // Rooms are channels too.
+            let Some(channel) = model.channels.iter().find(|channel| channel.name == *name) else { continue };
+            let max = u64::from(channel.clients_max);
             assert!(max == 0 || count.as_u64() <= Some(max), "{name} has {count} members, more than {max}");
         }
         self.listed = Some(list);
     }
 
-    fn begin(&mut self, channel: Option<usize>, scene: &mut Scene<'_>) {
+    fn begin(&mut self, path: Option<usize>, scene: &mut Scene<'_>) {
         assert!(self.expected.is_empty(), "a 101 before other answers");
         (self.socket, self.upgrading) = (true, false);
-        if let Some(channel) = channel {
-            self.open(channel, scene);
+        let Some(session) = path else { return };
+        match self.tongue {
+            Tongue::V1 | Tongue::Router => {}
+            Tongue::Courier => {
+                scene.model.open(session, scene.step);
+                let channel = scene.model.sessions[session].names[0];
+                self.sessions[channel] = Some(session);
+            }
+            _ => scene.model.open(session, scene.step),
         }
     }
 
     fn open(&mut self, channel: usize, scene: &mut Scene<'_>) {
         if self.sessions[channel].is_none() {
-            let session = scene.model.open(self.id, channel, scene.step);
+            let sieve = Default::default();
+            let session = scene.model.ask(self.ear, 1 << channel, vec![channel], sieve, false);
+            scene.model.open(session, scene.step);
+            scene.model.sessions[session].whole = !scene.model.has_holes(channel);
             self.sessions[channel] = Some(session);
             if self.close_sent || self.fin_sent {
                 scene.model.end(session, End::Abnormal);
@@ -79,38 +134,58 @@ impl Client {
 
     fn frame(&mut self, opcode: u8, payload: &[u8], scene: &mut Scene<'_>) {
         assert!(self.close_seen.is_none(), "client {}: a frame after the close", self.id);
+        self.controls += u32::from(opcode != TEXT);
         match opcode {
             TEXT => self.text(payload, scene),
             PING => {
                 let pong = frames::client_frame(true, PONG, payload, scene.dice);
                 self.say(&pong);
             }
-            PONG => self.reply("PONG"),
+            PONG if self.tongue == Tongue::Courier => self.reply("PONG"),
+            PONG => self.pay(&Owed::Echo),
             CLOSE => self.closed(payload, scene),
             other => panic!("client {}: opcode {other}", self.id),
         }
     }
 
     fn reply(&mut self, reply: &str) {
+        self.controls += 1;
         let wanted = self.replies.pop_front();
         assert_eq!(wanted, Some(reply), "client {}: replies out of order", self.id);
     }
 
+    /// An event has come, as this text.
+    pub fn hear(&mut self, ear: usize, n: usize, text: &[u8], scene: &mut Scene<'_>) {
+        scene.model.assert_verbatim(n, text);
+        let taken_us = scene.net.taken_at_us(self.pipe, self.before);
+        scene.model.heard(ear, Got { event: n, offset: self.before, taken_us, controls: self.controls });
+    }
+
     fn text(&mut self, payload: &[u8], scene: &mut Scene<'_>) {
-        if let Some(n) = Model::number_of(payload) {
-            let channel = scene.model.events.get(n).expect("an event that was made").channel;
-            let session = self.sessions[channel];
-            let session =
-                session.unwrap_or_else(|| panic!("client {}: event {n} without a subscription", self.id));
-            return scene.model.heard(session, n, payload);
-        }
-        match payload {
-            b"ping" | b"{\"type\":\"ping\"}" => return,
-            b"pong" => return self.reply("pong"),
-            b"{\"type\":\"pong\"}" => return self.reply("{\"type\":\"pong\"}"),
+        scene.model.note(|| format!("  client {} is told {}", self.id, String::from_utf8_lossy(payload)));
+        match self.tongue {
+            Tongue::V1 => return self.text_of_v1(payload, scene),
+            Tongue::Router => return self.text_of_router(payload, scene),
+            Tongue::FreqSearch => return self.text_of_freqsearch(payload, scene),
+            Tongue::Events if self.owed.front() == Some(&Owed::Welcome) => {
+                return self.welcome_of_events(payload, scene);
+            }
             _ => {}
         }
-        let said: serde_json::Value = serde_json::from_slice(payload).expect("what a server says is JSON");
+        if payload.starts_with(b"{\"n\":") || payload.starts_with(b"{\"id\":") {
+            return self.hear(self.ear, Model::number_in(payload), payload, scene);
+        }
+        assert_eq!(self.tongue, Tongue::Courier, "client {}: words", self.id);
+        match payload {
+            b"ping" | b"{\"type\":\"ping\"}" => self.controls += 1,
+            b"pong" => self.reply("pong"),
+            b"{\"type\":\"pong\"}" => self.reply("{\"type\":\"pong\"}"),
+            _ => self.words(&json(payload), scene),
+        }
+    }
+
+    fn words(&mut self, said: &Value, scene: &mut Scene<'_>) {
+        self.controls += 1;
         match said["type"].as_str().expect("a type") {
             "ack" => self.reply("ack"),
             "subscribed" => {
@@ -119,9 +194,9 @@ impl Client {
             }
             "unsubscribed" => {
                 let channel = scene.model.channel_named(said["channel"].as_str().expect("a name"));
-                let asked_at = self.left_at[channel].pop_front().expect("asked for");
+                let asked_at = self.left_at.pop_front().expect("asked for");
                 if let Some(session) = self.sessions[channel].take() {
-                    scene.model.end(session, End::Left(asked_at));
+                    scene.model.close(session, End::Left(asked_at));
                 }
             }
             "shutdown" => assert!(scene.model.stopping),
@@ -138,12 +213,13 @@ impl Client {
         let code = u16::from_be_bytes(payload[..2].try_into().expect("a code"));
         let words = std::str::from_utf8(&payload[2..]).expect("words");
         self.close_seen = Some(code);
+        let silent = matches!(self.tongue, Tongue::Events | Tongue::Router | Tongue::FreqSearch);
         match (code, words) {
             (1000 | 1003, _) => assert!(self.close_sent, "client {}: {code} out of nowhere", self.id),
             (1001, words) => {
                 assert!(scene.model.stopping && words == crate::STOP_REASON);
             }
-            (1008, _) => assert!(self.turned_down),
+            (1008, _) => assert!(self.turned_down || silent),
             (1013, _) => scene.model.cuts += 1,
             _ => panic!("client {}: closed with {code} {words}", self.id),
         }
@@ -159,15 +235,26 @@ impl Client {
     pub fn ended(&mut self, scene: &mut Scene<'_>) {
         let excused = self.ever_lazy || self.fin_sent || self.mute;
         let late = scene.model.stopping && !self.socket && self.owed_at_stop != Some(self.answers);
-        assert!(self.inbox.is_empty() || excused || late, "client {}: half a message", self.id);
+        assert!(
+            self.inbox.is_empty() || excused || late,
+            "client {}: half a message: {:?}",
+            self.id,
+            String::from_utf8_lossy(&self.inbox)
+        );
         if self.socket {
             let told = self.close_seen.is_some();
-            assert!(told || excused, "client {}: the socket ended without a close frame", self.id);
+            let silent = self.tongue == Tongue::Stream;
+            assert!(told || excused || silent, "client {}: the socket ended without a close frame", self.id);
             self.end_sessions(scene.model, End::Abnormal);
         } else if let Some(first) = self.expected.front() {
             let waited = first.end <= self.written && !self.refused;
             // Who says too much before its socket is open may be dropped when the shard keeps too much already.
-            let early = matches!(first.ask, Ask::Upgrade(_)) && self.queued > first.end;
+            // So may one whose queue is full before all its channels are there.
+            let early = match first.ask {
+                Ask::Upgrade(Tongue::Stream | Tongue::FreqSearch, _) => true,
+                Ask::Upgrade(..) => self.queued > first.end,
+                _ => false,
+            };
             let stale = scene.now_us >= self.idle_since_us + scene.keep_alive_us;
             let excused = excused
                 || early
@@ -186,4 +273,8 @@ impl Client {
         scene.net.client_close(self.pipe, false);
         self.over = true;
     }
+}
+
+pub fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| panic!("no JSON: {:?}", String::from_utf8_lossy(bytes)))
 }

@@ -5,6 +5,8 @@ use crate::dice::Dice;
 pub struct HttpAnswer {
     pub status: u16,
     pub close: bool,
+    /// The body is server-sent events and ends with the connection.
+    pub stream: bool,
     pub body: Vec<u8>,
 }
 
@@ -16,16 +18,17 @@ pub fn http_answer(bytes: &[u8]) -> Option<(HttpAnswer, usize)> {
     let status_line = lines.next().expect("there is always a first");
     assert!(status_line.starts_with("HTTP/1.1 "), "not an answer: {status_line:?}");
     let status = status_line[9..12].parse().expect("three digits");
-    let (mut length, mut close) = (0, false);
+    let (mut length, mut close, mut stream) = (0, false, false);
     for line in lines {
         match line.split_once(": ") {
             Some(("Content-Length", value)) => length = value.parse().expect("a number"),
             Some(("Connection", "close")) => close = true,
+            Some(("Content-Type", "text/event-stream")) => stream = true,
             _ => {}
         }
     }
     let body = bytes.get(head_len..head_len + length)?.to_vec();
-    Some((HttpAnswer { status, close, body }, head_len + length))
+    Some((HttpAnswer { status, close, stream, body }, head_len + length))
 }
 
 pub struct Frame<'b> {
@@ -85,12 +88,19 @@ pub fn client_message(opcode: u8, payload: &[u8], dice: &mut Dice) -> Vec<u8> {
     out
 }
 
-pub fn upgrade(path: &str) -> Vec<u8> {
+pub fn upgrade(path: &str, protocol: Option<&str>) -> Vec<u8> {
+    let protocol = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
     format!(
-        "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{protocol}\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     .into_bytes()
+}
+
+/// The first whole block of a stream of server-sent events, and how long it is.
+pub fn block(bytes: &[u8]) -> Option<(&str, usize)> {
+    let len = bytes.windows(2).position(|two| two == b"\n\n")? + 2;
+    Some((std::str::from_utf8(&bytes[..len - 2]).expect("a stream is text"), len))
 }
 
 pub fn get(path: &str) -> Vec<u8> {

@@ -12,14 +12,20 @@
 mod client;
 mod dice;
 mod ears;
+mod features;
 mod frames;
 mod model;
 mod net;
 mod plan;
 mod play;
+mod publish;
+mod sieve;
+mod tongues;
 mod verdict;
+mod words;
 mod world;
 
+use model::Trace;
 use play::Sum;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -67,7 +73,7 @@ fn asked() -> Asked {
     asked
 }
 
-fn play(seed: u64, trace: Option<Box<dyn FnMut(String)>>) -> Result<Sum, String> {
+fn play(seed: u64, trace: Option<Trace>) -> Result<Sum, String> {
     catch_unwind(AssertUnwindSafe(|| play::run(World::new(seed, trace))))
         .map_err(|_| WORDS.with(|words| words.borrow().clone()))
 }
@@ -83,7 +89,7 @@ fn explain(seed: u64, words: &str) {
             tail.pop_front();
         }
     };
-    let again = play(seed, Some(Box::new(keep)));
+    let again = play(seed, Some(Rc::new(RefCell::new(keep))));
     tail.borrow().iter().for_each(|line| println!("  {line}"));
     println!("simulation: seed {seed} failed: {words}");
     if again.as_ref().err().map(String::as_str) != Some(words) {
@@ -100,8 +106,8 @@ fn main() -> ExitCode {
         WORDS.with(|kept| *kept.borrow_mut() = format!("{words}{place}"));
     }));
     if let Some(seed) = asked.one {
-        let trace: Option<Box<dyn FnMut(String)>> =
-            if asked.trace { Some(Box::new(|line| println!("{line}"))) } else { None };
+        let print: Trace = Rc::new(RefCell::new(|line| println!("{line}")));
+        let trace = asked.trace.then_some(print);
         return match play(seed, trace) {
             Ok(sum) => {
                 println!("simulation: seed {seed}, {} events delivered, {} cuts", sum.events, sum.cuts);
@@ -120,7 +126,7 @@ fn play_many(from: u64, seeds: u64, survey: bool) -> ExitCode {
     let next = AtomicU64::new(from);
     let sums = [const { AtomicU64::new(0) }; 3];
     let failed = AtomicBool::new(false);
-    let ways = Mutex::new(BTreeMap::<String, (u64, u64)>::new());
+    let ways = Mutex::new(BTreeMap::<String, (u64, u64, String)>::new());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -137,8 +143,9 @@ fn play_many(from: u64, seeds: u64, survey: bool) -> ExitCode {
                         }
                         Err(words) if survey => {
                             // The same but for its numbers is the same way to fail.
-                            let way = words.replace(|c: char| c.is_ascii_digit(), "");
-                            ways.lock().expect("nobody panics here").entry(way).or_insert((seed, 0)).1 += 1;
+                            let way = words.replace(|c: char| c.is_ascii_hexdigit(), "");
+                            let mut ways = ways.lock().expect("nobody panics here");
+                            ways.entry(way).or_insert((seed, 0, words)).1 += 1;
                         }
                         Err(words) if !failed.swap(true, Relaxed) => explain(seed, &words),
                         Err(_) => {}
@@ -148,7 +155,7 @@ fn play_many(from: u64, seeds: u64, survey: bool) -> ExitCode {
         }
     });
     let ways = ways.into_inner().expect("nobody panicked");
-    ways.iter().for_each(|(way, (seed, count))| println!("{count} seeds, such as {seed}: {way}"));
+    ways.values().for_each(|(seed, count, words)| println!("{count} seeds, such as {seed}: {words}"));
     if failed.into_inner() || !ways.is_empty() {
         return ExitCode::FAILURE;
     }

@@ -2,38 +2,89 @@
 //! subscribers were sent. What can be judged when it happens is judged here; the rest in `verdict`.
 
 use crate::plan::ChannelPlan;
+use crate::sieve::Sieve;
+use courier::hub::Slow;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// Takes what happens, line by line.
+pub type Trace = Rc<RefCell<dyn FnMut(String)>>;
+
+/// In the middle.
+pub const NORMAL: u8 = 5;
+
+/// An event's place in its channel's order.
+pub type Place = (u32, u64);
 
 /// What became of a publish, as far as its publisher knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// No answer yet.
     Open,
-    /// 200; with its place in the channel's order, the count of subscribers, and the step of the answer.
-    Published { epoch: u32, offset: u64, reached: u32, step: u64 },
+    /// Taken, and put into so many queues, if that was told; with the step of the answer.
+    Published { reached: Option<u32>, step: u64 },
     /// Any other answer, or it stands behind an answer that closed the connection: nobody may get it.
     Refused,
     /// The connection ended first.
     Lost,
 }
 
+/// An event as it is made.
+#[derive(Default)]
+pub struct Draft {
+    pub channel: usize,
+    pub client: usize,
+    pub kind: String,
+    pub source: Option<&'static str>,
+    pub key: Option<u64>,
+    pub priority: u8,
+    /// The client that is not to get it.
+    pub exclude: Option<usize>,
+    pub ttl_us: Option<u64>,
+    /// May be published again under the id that is made of its number.
+    pub has_id: bool,
+    /// Its text is the router's object.
+    pub is_routers: bool,
+    pub padding: usize,
+}
+
 pub struct Event {
     pub channel: usize,
     pub client: usize,
+    pub kind: String,
+    pub source: Option<&'static str>,
+    pub key: Option<u64>,
+    pub priority: u8,
+    pub exclude: Option<usize>,
+    pub ttl_us: Option<u64>,
+    pub has_id: bool,
+    pub is_routers: bool,
+    /// What subscribers get; of the router's events only the payload, until one was seen.
     pub bytes: Vec<u8>,
-    /// The step at which its last byte was sent.
+    seen: bool,
+    /// The step at which its last byte was first sent.
     pub sent: Option<u64>,
     pub outcome: Outcome,
-    /// Subscribers that got it.
-    pub got: u32,
+    pub place: Option<Place>,
+    /// How often it was published, and how many of those are not answered.
+    pub attempts: u32,
+    open: u32,
+    lost: bool,
+    /// The server's time when it took it.
+    pub stamp: String,
+    /// What the kernel had taken for each connection when its publisher was answered.
+    pub totals: Box<[u64]>,
+    /// Connections that got it.
+    pub got: BTreeSet<usize>,
 }
 
 /// How a subscription ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Open,
-    /// `unsubscribed`, which was asked for at this step.
+    /// Its end was confirmed, and asked for at this step.
     Left(u64),
     /// 1001.
     Stopped,
@@ -41,38 +92,95 @@ pub enum End {
     Abnormal,
 }
 
+/// How far a subscription is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Not answered; events may come already, or not before the answer.
+    Asked {
+        early: bool,
+    },
+    Open,
+    Over,
+}
+
 pub struct Session {
     pub client: usize,
-    pub channel: usize,
+    pub ear: usize,
+    /// The channels that it covers, a bit for each, and through which it hears by name, once for each subscription.
+    pub covers: u64,
+    pub names: Vec<usize>,
+    pub sieve: Sieve,
+    pub stage: Stage,
     /// The step at which the client saw the 101 or `subscribed`.
     pub since: u64,
-    pub got: Vec<usize>,
+    /// Where the channel stood then, if that was told.
+    pub from: Option<Place>,
     pub end: End,
+    /// Gets every event of its only channel, in the order of their numbers.
+    pub whole: bool,
+    pub run: Vec<usize>,
+    /// The subscription that takes over without a seam.
+    pub heir: Option<usize>,
+}
+
+/// One event as it came.
+#[derive(Clone, Copy)]
+pub struct Got {
+    pub event: usize,
+    /// Where in the stream it began, and when the kernel took that byte.
+    pub offset: u64,
+    pub taken_us: u64,
+    /// Control frames that came before it.
+    pub controls: u32,
+}
+
+/// Who gets one copy of each event: a connection, or a subscription where each has its own.
+pub struct Ear {
+    pub client: usize,
+    pub sessions: Vec<usize>,
+    pub got: Vec<Got>,
+    heard: BTreeSet<usize>,
+    /// Losses that were told: channel, from, to.
+    pub gaps: Vec<(usize, Place, Place)>,
 }
 
 pub struct Model {
     pub channels: Vec<ChannelPlan>,
     pub events: Vec<Event>,
     pub sessions: Vec<Session>,
+    pub ears: Vec<Ear>,
     /// Of each channel's positions, which event has it.
     pub positions: BTreeMap<(usize, u32, u64), usize>,
     pub published: u64,
     pub deliveries: u64,
     pub cuts: u64,
     pub stopping: bool,
+    /// Something may leave a hole in what a subscriber gets.
+    pub holes: bool,
+    /// Where what clients say and are told is noted.
+    pub trace: Option<Trace>,
 }
 
 impl Model {
-    pub fn new(channels: Vec<ChannelPlan>) -> Model {
+    pub fn new(channels: Vec<ChannelPlan>, holes: bool) -> Model {
         Model {
             channels,
             events: Vec::new(),
             sessions: Vec::new(),
+            ears: Vec::new(),
             positions: BTreeMap::new(),
             published: 0,
             deliveries: 0,
             cuts: 0,
             stopping: false,
+            holes,
+            trace: None,
+        }
+    }
+
+    pub fn note(&self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &self.trace {
+            trace.borrow_mut()(text());
         }
     }
 
@@ -82,44 +190,144 @@ impl Model {
     }
 
     /// Makes an event that names itself.
-    pub fn event(&mut self, client: usize, channel: usize, padding: usize) -> usize {
+    pub fn event(&mut self, draft: Draft) -> usize {
         let n = self.events.len();
-        let padding = "p".repeat(padding);
-        let bytes = format!("{{\"n\":{n},\"type\":\"t{n}\" ,\"p\":\"{padding}\"}}").into_bytes();
-        self.events.push(Event { channel, client, bytes, sent: None, outcome: Outcome::Open, got: 0 });
+        let Draft { channel, client, kind, source, key, priority, exclude, ttl_us, .. } = draft;
+        let padding = "p".repeat(draft.padding);
+        let named = |name: &str, value: Option<String>| {
+            value.map(|value| format!(",\"{name}\":\"{value}\"")).unwrap_or_default()
+        };
+        let bytes = match draft.is_routers {
+            true => format!("{{\"n\":{n},\"p\":\"{padding}\"}}"),
+            false => {
+                let (source, key) =
+                    (named("source", source.map(str::to_owned)), key.map(|key| format!("k{key}")));
+                format!("{{\"n\":{n},\"type\":\"{kind}\" {source}{},\"p\":\"{padding}\"}}", named("key", key))
+            }
+        };
+        self.events.push(Event {
+            channel,
+            client,
+            kind,
+            source,
+            key,
+            priority,
+            exclude,
+            ttl_us,
+            has_id: draft.has_id,
+            is_routers: draft.is_routers,
+            bytes: bytes.into_bytes(),
+            seen: false,
+            sent: None,
+            outcome: Outcome::Open,
+            place: None,
+            attempts: 1,
+            open: 1,
+            lost: false,
+            stamp: String::new(),
+            totals: Box::default(),
+            got: BTreeSet::new(),
+        });
         n
     }
 
-    /// A publisher was answered 200.
-    pub fn published(&mut self, n: usize, body: &[u8], step: u64) {
-        let body: Value = serde_json::from_slice(body).expect("an answer is JSON");
+    /// The event is published once more.
+    pub fn repeat(&mut self, n: usize) {
+        let event = &mut self.events[n];
+        (event.attempts, event.open) = (event.attempts + 1, event.open + 1);
+        if event.outcome == Outcome::Refused {
+            event.outcome = Outcome::Open;
+        }
+    }
+
+    /// A publisher was told that its event was published: `body` is contract 3.1.
+    pub fn published(&mut self, n: usize, body: &Value, step: u64) {
         let event = &mut self.events[n];
         let channel = &self.channels[event.channel].name;
         assert_eq!(body["status"], "published");
         assert_eq!(body["channel"], channel.as_str(), "the answer to event {n} names another channel");
-        assert_eq!(body["event_type"], format!("t{n}"), "answers out of order");
-        let id = body["id"].as_str().expect("a position");
-        let (epoch, offset) = id.split_once('-').expect("two parts");
-        let epoch = u32::from_str_radix(epoch, 16).expect("hex");
-        let offset: u64 = offset.parse().expect("decimal");
+        assert_eq!(body["event_type"], event.kind.as_str(), "answers out of order");
+        let place = place(body["id"].as_str().expect("a position"));
         let reached = body["clients_reached"].as_u64().expect("a number") as u32;
-        assert_eq!(event.outcome, Outcome::Open);
-        event.outcome = Outcome::Published { epoch, offset, reached, step };
-        let channel = event.channel;
-        self.place(n, channel, epoch, offset);
+        // Of several publishes the last may be the one that was taken.
+        let stamp = body["timestamp"].as_str().expect("a time");
+        if *event.stamp < *stamp {
+            event.stamp = stamp.to_owned();
+        }
+        self.taken(n, Some(reached), step);
+        self.place(n, place);
+    }
+
+    /// A publisher was told that its event was taken.
+    pub fn taken(&mut self, n: usize, reached: Option<u32>, step: u64) {
+        let event = &mut self.events[n];
+        event.open -= 1;
+        if !matches!(event.outcome, Outcome::Published { .. }) {
+            event.outcome = Outcome::Published { reached, step };
+        }
         self.published += 1;
     }
 
+    /// A publisher was told that nobody got its event; it may have been numbered.
+    pub fn dropped(&mut self, n: usize) {
+        assert!(self.events[n].got.is_empty(), "event {n} was dropped and delivered");
+        (self.events[n].open, self.events[n].outcome) = (0, Outcome::Refused);
+    }
+
     /// Notes that event `n` stands at a position.
-    pub fn place(&mut self, n: usize, channel: usize, epoch: u32, offset: u64) {
+    pub fn place(&mut self, n: usize, place: Place) {
+        let (epoch, offset) = place;
         assert!(offset > 0, "event {n}: positions begin at 1");
+        let before = *self.events[n].place.get_or_insert(place);
+        assert_eq!(before, place, "event {n} has two places");
+        let channel = self.events[n].channel;
         let holder = *self.positions.entry((channel, epoch, offset)).or_insert(n);
         assert_eq!(holder, n, "events {holder} and {n} share position {epoch:08x}-{offset}");
     }
 
-    pub fn open(&mut self, client: usize, channel: usize, step: u64) -> usize {
-        self.sessions.push(Session { client, channel, since: step, got: Vec::new(), end: End::Open });
-        self.sessions.len() - 1
+    pub fn ear(&mut self, client: usize) -> usize {
+        let (sessions, got, heard, gaps) = Default::default();
+        self.ears.push(Ear { client, sessions, got, heard, gaps });
+        self.ears.len() - 1
+    }
+
+    /// A client asks for a subscription.
+    pub fn ask(&mut self, ear: usize, covers: u64, names: Vec<usize>, sieve: Sieve, early: bool) -> usize {
+        let client = self.ears[ear].client;
+        let number = self.sessions.len();
+        self.ears[ear].sessions.push(number);
+        self.sessions.push(Session {
+            client,
+            ear,
+            covers,
+            names,
+            sieve,
+            stage: Stage::Asked { early },
+            since: u64::MAX,
+            from: None,
+            end: End::Open,
+            whole: false,
+            run: Vec::new(),
+            heir: None,
+        });
+        number
+    }
+
+    /// It was answered.
+    pub fn open(&mut self, session: usize, step: u64) {
+        let found = &mut self.sessions[session];
+        (found.stage, found.since) = (Stage::Open, step);
+    }
+
+    /// Its end was answered: what comes from now on is not for it.
+    pub fn close(&mut self, session: usize, end: End) {
+        self.end(session, end);
+        self.sessions[session].stage = Stage::Over;
+    }
+
+    /// Whether something may be missing of a channel that a subscriber of it hears whole.
+    pub fn has_holes(&self, channel: usize) -> bool {
+        self.holes || self.channels[channel].slow != Slow::Disconnect
     }
 
     /// The number in an event's text.
@@ -129,31 +337,63 @@ impl Model {
         std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
     }
 
-    /// A subscriber was sent event `n`.
-    pub fn heard(&mut self, session: usize, n: usize, text: &[u8]) {
-        let found = &mut self.sessions[session];
-        let event = &mut self.events[n];
-        assert_eq!(event.bytes, text, "event {n} is not what was published");
+    /// The number of the event in a text of either kind.
+    pub fn number_in(text: &[u8]) -> usize {
+        const PAYLOAD: &[u8] = b"\"payload\":";
+        let found = Model::number_of(text).or_else(|| {
+            let at = text.windows(PAYLOAD.len()).position(|bytes| bytes == PAYLOAD)?;
+            Model::number_of(&text[at + PAYLOAD.len()..])
+        });
+        found.unwrap_or_else(|| panic!("no event: {}", String::from_utf8_lossy(text)))
+    }
+
+    /// The text of event `n` is what was published.
+    pub fn assert_verbatim(&mut self, n: usize, text: &[u8]) {
+        let event = self.events.get_mut(n).expect("an event that was made");
+        if event.is_routers && !event.seen {
+            let object: Value = serde_json::from_slice(text).expect("an event is JSON");
+            let payload: Value = serde_json::from_slice(&event.bytes).expect("made as JSON");
+            assert_eq!(object["payload"], payload, "event {n}");
+            assert_eq!(object["id"], format!("e{n}"));
+            assert_eq!(object["topic"], self.channels[event.channel].name.as_str());
+            assert_eq!(object["type"], event.kind.as_str());
+            assert_eq!(object["priority"], event.priority);
+            event.seen = true;
+            event.bytes = text.to_vec();
+        }
+        assert!(
+            event.bytes == text,
+            "event {n} is not what was published: {}",
+            String::from_utf8_lossy(text)
+        );
+    }
+
+    /// A subscriber was sent an event.
+    pub fn heard(&mut self, ear: usize, got: Got) {
+        let n = got.event;
+        let (found, event) = (&mut self.ears[ear], &mut self.events[n]);
+        let client = found.client;
         assert!(event.sent.is_some(), "event {n} came before it was published");
         assert_ne!(event.outcome, Outcome::Refused, "event {n} was refused and delivered");
-        assert!(!found.got.contains(&n), "client {} got event {n} twice", found.client);
-        event.got += 1;
+        assert!(found.heard.insert(n), "client {client} got event {n} twice");
+        assert_ne!(event.exclude, Some(client), "client {client} got event {n}, which excludes it");
+        found.got.push(got);
+        event.got.insert(client);
         self.deliveries += 1;
-        if let Some(last) = found.got.last() {
-            let last = self.events[*last].outcome;
-            if let (
-                Outcome::Published { epoch: e1, offset: o1, .. },
-                Outcome::Published { epoch: e2, offset: o2, .. },
-            ) = (last, self.events[n].outcome)
-            {
-                assert!(
-                    e1 == e2 && o2 == o1 + 1,
-                    "client {}: {e1:08x}-{o1} is followed by {e2:08x}-{o2} (event {n})",
-                    found.client
-                );
+        let event = &self.events[n];
+        let mut wanted = false;
+        for number in &found.sessions {
+            let session = &mut self.sessions[*number];
+            let covers = session.covers >> event.channel & 1 == 1
+                && session.sieve.passes(&event.kind, event.source, event.priority);
+            let open = session.stage == Stage::Open;
+            wanted |= covers && (open || session.stage == Stage::Asked { early: true });
+            if covers && open && session.whole {
+                follow(session, n, &self.events);
+                session.run.push(n);
             }
         }
-        found.got.push(n);
+        assert!(wanted, "client {client} got event {n} and has no subscription that wants it");
     }
 
     pub fn end(&mut self, session: usize, end: End) {
@@ -163,10 +403,42 @@ impl Model {
         }
     }
 
+    /// All subscriptions of a client end.
+    pub fn end_all(&mut self, client: usize, end: End) {
+        for session in self.sessions.iter_mut().filter(|session| session.client == client) {
+            if session.end == End::Open && session.stage != Stage::Over {
+                session.end = end;
+            }
+        }
+    }
+
+    /// A publish of event `n` was refused, or its connection is gone.
     pub fn settle(&mut self, n: usize, outcome: Outcome) {
         let event = &mut self.events[n];
-        assert_eq!(event.outcome, Outcome::Open);
-        assert!(outcome != Outcome::Refused || event.got == 0, "event {n} was delivered and refused");
-        event.outcome = outcome;
+        event.open -= 1;
+        event.lost |= outcome == Outcome::Lost;
+        if event.open > 0 || matches!(event.outcome, Outcome::Published { .. }) {
+            return;
+        }
+        event.outcome = if event.lost { Outcome::Lost } else { Outcome::Refused };
+        assert!(event.lost || event.got.is_empty(), "event {n} was delivered and refused");
     }
+}
+
+/// What comes through a whole subscription has the next number.
+fn follow(session: &Session, n: usize, events: &[Event]) {
+    let before = session.run.last().map_or(session.from, |last| events[*last].place);
+    if let (Some((e1, o1)), Some((e2, o2))) = (before, events[n].place) {
+        assert!(
+            e1 == e2 && o2 == o1 + 1,
+            "client {}: {e1:08x}-{o1} is followed by {e2:08x}-{o2} (event {n})",
+            session.client
+        );
+    }
+}
+
+/// Reads a position.
+pub fn place(id: &str) -> Place {
+    let (epoch, offset) = id.split_once('-').expect("two parts");
+    (u32::from_str_radix(epoch, 16).expect("hex"), offset.parse().expect("decimal"))
 }

@@ -28,6 +28,10 @@ pub struct Pipe {
     /// A send was cut short, so room will be told.
     no_space: bool,
     edge: bool,
+    /// Bytes that the kernel ever took for the client.
+    pub taken: u64,
+    /// When it took them: up to which byte, at what time.
+    times: VecDeque<(u64, u64)>,
 }
 
 /// The server's end. Dropping it closes it.
@@ -48,20 +52,33 @@ pub struct Net {
     pub edges: Vec<Vec<usize>>,
     dropped: Rc<RefCell<Vec<usize>>>,
     dice: Dice,
+    pipe_min: u64,
     pipe_max: u64,
     short_sends: u64,
+    /// Told before each turn.
+    pub now_us: u64,
 }
 
 impl Net {
-    pub fn new(shards: usize, pipe_max: u64, short_sends: u64, dice: Dice) -> Net {
+    pub fn new(shards: usize, (pipe_min, pipe_max): (u64, u64), short_sends: u64, dice: Dice) -> Net {
         let edges = vec![Vec::new(); shards];
-        Net { pipes: Vec::new(), edges, dropped: Rc::default(), dice, pipe_max, short_sends }
+        Net {
+            pipes: Vec::new(),
+            edges,
+            dropped: Rc::default(),
+            dice,
+            pipe_min,
+            pipe_max,
+            short_sends,
+            now_us: 0,
+        }
     }
 
     /// A client connects; the server's end waits to be accepted.
     pub fn connect(&mut self, shard: usize) -> (usize, Fd) {
+        let min = self.pipe_min;
         let room = |dice: &mut Dice, max: u64| {
-            if dice.chance(50) { dice.range(40, max) as usize } else { 40 + dice.skewed(max) as usize }
+            if dice.chance(50) { dice.range(min, max) as usize } else { (min + dice.skewed(max)) as usize }
         };
         self.pipes.push(Pipe {
             shard,
@@ -77,6 +94,8 @@ impl Net {
             server_gone: false,
             no_space: false,
             edge: false,
+            taken: 0,
+            times: VecDeque::new(),
         });
         let pipe = self.pipes.len() - 1;
         (pipe, Fd { pipe, dropped: Rc::clone(&self.dropped) })
@@ -149,6 +168,20 @@ impl Net {
         n
     }
 
+    /// When the kernel took the byte at `offset` of a pipe's stream; asked for in the order of the stream.
+    pub fn taken_at_us(&mut self, pipe: usize, offset: u64) -> u64 {
+        let times = &mut self.pipes[pipe].times;
+        while times.front().is_some_and(|(end, _)| *end <= offset) {
+            times.pop_front();
+        }
+        times.front().expect("what was read was taken").1
+    }
+
+    /// Of each pipe, how many bytes the kernel took for the client so far.
+    pub fn totals(&self) -> Box<[u64]> {
+        self.pipes.iter().map(|pipe| pipe.taken).collect()
+    }
+
     pub fn readable_bytes(&self, pipe: usize) -> usize {
         self.pipes[pipe].to_client.len()
     }
@@ -209,6 +242,10 @@ impl Net {
             let n = slice.len().min(left);
             found.to_client.extend(&slice[..n]);
             left -= n;
+        }
+        if taken > 0 {
+            found.taken += taken as u64;
+            found.times.push_back((found.taken, self.now_us));
         }
         if taken < offered {
             found.no_space = true;

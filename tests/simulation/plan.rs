@@ -1,10 +1,12 @@
 //! What a run is like: how many shards, which bounds, how wild. All of it drawn from the seed.
 
 use crate::dice::Dice;
+use crate::features::Features;
 use courier::admin::Facts;
 use courier::event::Channel;
-use courier::hub::{self, Bounds, ChannelOptions, ChannelRule, LaneBounds};
+use courier::hub::{self, Bounds, ChannelOptions, ChannelRule, LaneBounds, Slow};
 use courier::runtime::shard::Options;
+use courier::session::dialect::forms;
 use courier::session::{self, Heartbeat, Stamp, admission};
 use std::sync::OnceLock;
 
@@ -17,16 +19,19 @@ pub struct ChannelPlan {
     pub ephemeral: bool,
     /// Members it may have; 0: no limit.
     pub clients_max: u32,
+    pub slow: Slow,
 }
 
 pub struct Plan {
+    pub features: Features,
     pub shards: usize,
     pub channels: Vec<ChannelPlan>,
     pub steps: u64,
     /// The step at which a stop begins.
     pub stop_at: Option<u64>,
     pub clients_max: usize,
-    /// Room of a kernel buffer, at most.
+    /// Room of a kernel buffer, at least and at most.
+    pub pipe_min: u64,
     pub pipe_max: u64,
     /// Percent of sends that are cut short though there is room.
     pub short_sends: u64,
@@ -57,38 +62,48 @@ pub struct Plan {
 
 /// A stop takes at most so long, in microseconds: longer than grace and linger together.
 pub const DRAIN_US: u64 = 30_000_000;
+/// Room for two events in the router's form.
+const ROUTER_PIPE_MIN: u64 = 2000;
 pub const EVENT_BYTES_MAX: usize = 3000;
 pub const EPHEMERAL_IDLE_US: u64 = 60_000_000;
 pub const CONTROL_BYTES_MAX: usize = 2000;
 
 impl Plan {
     pub fn draw(dice: &mut Dice) -> Plan {
+        let mut features = Features::draw(dice);
         let shards = dice.range(1, SHARDS_MAX as u64) as usize;
         let clients_per_channel_max = if dice.chance(20) { dice.range(1, 4) as u32 } else { 0 };
         let count = dice.range(1, 6) as usize;
-        let channels = draw_channels(dice, shards, count, clients_per_channel_max);
+        let channels = draw_channels(dice, shards, count, clients_per_channel_max, features.slow);
         let steps = 150 + dice.skewed(3000);
         let limit = |dice: &mut Dice, percent: u64, max: u64| {
             if dice.chance(percent) { dice.range(1, max) as usize } else { 0 }
         };
+        let outbox = Bounds {
+            events_max: if dice.chance(30) { 256 } else { dice.range(2, 8) as usize },
+            bytes_max: if dice.chance(50) { 1 << 20 } else { dice.range(100, 2000) as usize },
+            control_bytes_max: CONTROL_BYTES_MAX,
+            router: features.router_queue,
+        };
+        features.is_latest_sure = outbox.events_max >= 4 && outbox.bytes_max == 1 << 20;
         Plan {
+            features,
             shards,
             channels,
             steps,
             stop_at: dice.chance(35).then(|| dice.range(20, steps)),
             clients_max: dice.range(3, 24) as usize,
-            pipe_max: *dice.pick(&[100, 300, 1000, 4000, 100_000]),
+            // The router's words are long.
+            pipe_min: if features.router { ROUTER_PIPE_MIN } else { 40 },
+            pipe_max: *dice.pick(&[100, 300, 1000, 4000, 100_000])
+                + if features.router { ROUTER_PIPE_MIN } else { 0 },
             short_sends: *dice.pick(&[0, 0, 5, 30]),
             lazy: *dice.pick(&[0, 20, 60]),
-            bursts: *dice.pick(&[0, 0, 1, 20]),
+            bursts: if features.router { 0 } else { *dice.pick(&[0, 0, 1, 20]) },
             lanes_looked_into: *dice.pick(&[100, 90, 60, 10]),
             generous: dice.chance(50),
             lane_batches: dice.range(1, 4) as usize,
-            outbox: Bounds {
-                events_max: if dice.chance(30) { 256 } else { dice.range(2, 8) as usize },
-                bytes_max: if dice.chance(50) { 1 << 20 } else { dice.range(100, 2000) as usize },
-                control_bytes_max: CONTROL_BYTES_MAX,
-            },
+            outbox,
             lane: LaneBounds {
                 events_max: if dice.chance(30) { 1000 } else { dice.range(2, 16) as usize },
                 bytes_max: if dice.chance(70) { 1 << 20 } else { dice.range(100, 1000) as usize },
@@ -123,6 +138,9 @@ impl Plan {
                 body_us: self.request_us,
                 keep_alive_us: self.keep_alive_us,
                 shutdown_reason: crate::STOP_REASON.to_owned(),
+                doors: Vec::new(),
+                compression_bytes_min: None,
+                router: session::RouterLimits::default(),
             },
             limits: admission::Limits {
                 event_bytes_max: EVENT_BYTES_MAX,
@@ -136,14 +154,23 @@ impl Plan {
                 lane: self.lane,
                 channels: ChannelOptions {
                     clients_max: self.clients_per_channel_max,
-                    rules: vec![ChannelRule {
-                        pattern: "limit.*".into(),
-                        clients_max: Some(2),
-                        ephemeral: true,
-                    }],
-                    configured: Vec::new(),
+                    rules: vec![
+                        ChannelRule {
+                            pattern: "limit.*".into(),
+                            clients_max: Some(2),
+                            ephemeral: true,
+                            ..ChannelRule::default()
+                        },
+                        ChannelRule {
+                            pattern: "plain.*".into(),
+                            slow: Some(self.features.slow),
+                            ..ChannelRule::default()
+                        },
+                    ],
+                    ..ChannelOptions::default()
                 },
                 ephemeral_idle_us: EPHEMERAL_IDLE_US,
+                renderers: forms::RENDERERS,
             },
             connections_max: self.connections_max,
             sockets_max: self.sockets_max,
@@ -152,14 +179,26 @@ impl Plan {
             kept_bytes_max: self.kept_bytes_max,
             grace_us: self.grace_us,
             drain_us: DRAIN_US,
-            facts: Facts { version: "0", environment: "simulation".into(), sockets_max: 0, started_us: 0 },
+            facts: Facts {
+                version: "0",
+                environment: "simulation".into(),
+                sockets_max: 0,
+                started_us: 0,
+                documents: Default::default(),
+            },
         }
     }
 }
 
 const FAMILIES: [(&str, bool); 3] = [("plain", false), ("forge.job", true), ("limit", true)];
 
-fn draw_channels(dice: &mut Dice, shards: usize, count: usize, clients_max: u32) -> Vec<ChannelPlan> {
+fn draw_channels(
+    dice: &mut Dice,
+    shards: usize,
+    count: usize,
+    clients_max: u32,
+    slow: Slow,
+) -> Vec<ChannelPlan> {
     let mut drawn: Vec<ChannelPlan> = Vec::new();
     while drawn.len() < count {
         let family = if dice.chance(60) { 0 } else { dice.range(1, 2) as usize };
@@ -170,7 +209,8 @@ fn draw_channels(dice: &mut Dice, shards: usize, count: usize, clients_max: u32)
         }
         let (word, ephemeral) = FAMILIES[family];
         let clients_max = if word == "limit" { 2 } else { clients_max };
-        drawn.push(ChannelPlan { name, ephemeral, clients_max });
+        let slow = if family == 0 { slow } else { Slow::Disconnect };
+        drawn.push(ChannelPlan { name, ephemeral, clients_max, slow });
     }
     drawn
 }

@@ -1,9 +1,11 @@
 //! The course of a run: random actions, then everybody is let come to rest, and the world is compared with the model.
 
-use crate::client::Ask;
+use crate::client::{Ask, Tongue};
 use crate::frames;
 use crate::plan::{DRAIN_US, EPHEMERAL_IDLE_US, EVENT_BYTES_MAX};
+use crate::publish::publish;
 use crate::verdict;
+use crate::words;
 use crate::world::World;
 use serde_json::Value;
 
@@ -49,7 +51,8 @@ fn step(world: &mut World) {
         620..640 => drowse(world),
         640..650 => leave(world),
         650..652 => {
-            let us = world.dice.skewed(40_000_000);
+            // The ids of repeats are known for five minutes.
+            let us = world.dice.skewed(if world.plan.features.repeats { 5_000_000 } else { 40_000_000 });
             world.pass(us);
         }
         // Nobody runs for a while, as on a machine that is too busy.
@@ -100,13 +103,15 @@ fn leave(world: &mut World) {
     let how = world.dice.below(10);
     world.note(|| format!("client {id} leaves in way {how}"));
     world.with(id, |client, scene| match how {
-        0 => client.vanish(None, scene),
+        // Of a peer that says nothing anyway only the kernel notices that it is gone.
+        0 if client.tongue != Tongue::Stream => client.vanish(None, scene),
+        0 => client.vanish(Some(true), scene),
         1 => client.vanish(Some(true), scene),
         2 => client.vanish(Some(false), scene),
         3 => client.fin(scene),
-        4 if client.socket && !client.close_sent => client.send_binary(scene),
-        _ if client.socket && !client.close_sent => client.send_close(scene),
-        _ => {}
+        _ if !client.speaks_frames() || client.close_sent => {}
+        4 if client.tongue != Tongue::FreqSearch => client.send_binary(scene),
+        _ => client.send_close(scene),
     });
 }
 
@@ -121,27 +126,21 @@ fn spurious(world: &mut World) {
 fn arrive(world: &mut World) {
     let id = world.connect();
     if world.dice.chance(60) {
-        upgrade(world, id);
+        words::upgrade(world, id);
     }
-}
-
-fn upgrade(world: &mut World, id: usize) {
-    let channel = world.dice.below(world.model.channels.len());
-    let channel = world.dice.chance(75).then_some(channel);
-    let path = match channel {
-        Some(channel) => format!("/ws/{}", world.model.channels[channel].name),
-        None => "/ws".to_owned(),
-    };
-    world.note(|| format!("client {id} asks for {path}"));
-    world.clients[id].request(Ask::Upgrade(channel), &frames::upgrade(&path));
 }
 
 fn speak(world: &mut World) {
     let Some(id) = anyone(world) else { return };
     let client = &world.clients[id];
+    if client.tongue == Tongue::Stream {
+        return;
+    }
     if client.socket || client.upgrading {
-        if !client.close_sent {
-            speak_on_socket(world, id);
+        match client.tongue {
+            _ if client.close_sent => {}
+            Tongue::Courier => speak_on_socket(world, id),
+            _ => words::speak(world, id),
         }
         return;
     }
@@ -149,7 +148,7 @@ fn speak(world: &mut World) {
         return (0..world.dice.range(70, 150)).for_each(|_| publish(world, id));
     }
     match world.dice.below(100) {
-        0..4 => upgrade(world, id),
+        0..4 => words::upgrade(world, id),
         4..12 => ask_for_report(world, id),
         12..18 => ask_badly(world, id),
         18..35 => (0..world.dice.range(2, 6)).for_each(|_| publish(world, id)),
@@ -173,32 +172,13 @@ fn speak_on_socket(world: &mut World, id: usize) {
     });
 }
 
-fn publish(world: &mut World, id: usize) {
-    let channel = world.dice.below(world.model.channels.len());
-    let padding = world.dice.skewed(world.plan.payload_max) as usize;
-    let n = world.model.event(id, channel, padding);
-    let name = &world.model.channels[channel].name;
-    let event = &world.model.events[n].bytes;
-    let bytes = if world.dice.chance(50) {
-        frames::post(&format!("/publish/{name}"), event, &mut world.dice)
-    } else {
-        let event = std::str::from_utf8(event).expect("made of text");
-        let body = format!("{{\"data\": {event} , \"channel\":\"{name}\"}}");
-        frames::post("/publish", body.as_bytes(), &mut world.dice)
-    };
-    world.clients[id].request(Ask::Publish(n), &bytes);
-    let name = &world.model.channels[channel].name;
-    let text = format!("client {id} publishes event {n} to {name}");
-    world.note(|| text);
-}
-
 fn ask_for_report(world: &mut World, id: usize) {
-    let (ask, path) = *world.dice.pick(&[
+    let (ask, path) = world.dice.pick(&[
         (Ask::Stats, "/stats"),
         (Ask::Channels, "/channels"),
         (Ask::Report, "/health/live"),
     ]);
-    world.clients[id].request(ask, &frames::get(path));
+    world.clients[id].request(ask.clone(), &frames::get(path));
     world.note(|| format!("client {id} asks for {path}"));
 }
 
@@ -235,7 +215,7 @@ fn finish(world: &mut World) {
     world.pass(patience_us);
     world.clients.iter().for_each(|client| client.assert_served(&world.model));
     compare(world);
-    verdict::judge(&mut world.model, &world.clients);
+    verdict::judge(&mut world.model, &world.clients, world.plan.features);
     part(world);
 }
 
@@ -272,8 +252,8 @@ fn compare(world: &mut World) {
         .sum();
     assert!(published >= world.model.published, "published");
     for (channel, plan) in world.model.channels.iter().enumerate() {
-        let open =
-            world.clients.iter().filter(|client| !client.over && client.sessions[channel].is_some()).count();
+        let there = world.clients.iter().filter(|client| !client.over && !client.close_sent);
+        let open: usize = there.map(|client| client.counted(&world.model, channel)).sum();
         let told = stats["channels"][&plan.name]["active_clients"].as_u64().unwrap_or(0);
         assert_eq!(told, open as u64, "active_clients of {}", plan.name);
     }
@@ -298,7 +278,7 @@ fn part(world: &mut World) {
         let how = world.dice.below(3);
         world.with(id, |client, scene| match how {
             _ if client.over => {}
-            0 if client.socket && !client.close_sent => client.send_close(scene),
+            0 if client.speaks_frames() && !client.close_sent => client.send_close(scene),
             1 => client.vanish(Some(true), scene),
             _ => client.vanish(Some(false), scene),
         });
@@ -336,5 +316,5 @@ fn finish_stop(world: &mut World) {
         let told = client.close_seen.is_some() || !client.socket || client.over && client.ever_lazy;
         assert!(told || client.over, "client {} was not sent away", client.id);
     }
-    verdict::judge(&mut world.model, &world.clients);
+    verdict::judge(&mut world.model, &world.clients, world.plan.features);
 }

@@ -1,91 +1,304 @@
-//! Judges a whole run: one order per channel, no hole, nothing missing, and counts that add up.
+//! Judges a whole run: one order per channel, no hole that was not told, nothing missing, nothing late, and counts
+//! that add up.
 
-use crate::client::Client;
-use crate::model::{End, Model, Outcome};
+use crate::client::{Client, Tongue};
+use crate::features::Features;
+use crate::model::{Ear, End, Event, Got, Model, Outcome, Place, Session};
+use crate::publish::LONG_US;
+use courier::hub::Slow;
+use std::collections::{BTreeMap, BTreeSet};
 
-pub fn judge(model: &mut Model, clients: &[Client]) {
+/// Events among which an overtaking is looked for.
+const LOOK_BACK: usize = 64;
+/// A millisecond, the fineness of an answer's time.
+const STAMP_US: u64 = 1000;
+
+pub fn judge(model: &mut Model, clients: &[Client], features: Features) {
     // A session whose events were all unacknowledged gets its places from another that shares one of them.
     for _ in 0..3 {
         place_all(model);
     }
-    for session in 0..model.sessions.len() {
-        nothing_is_missing(model, session);
+    let case = Case { model, clients, features };
+    model.sessions.iter().for_each(|session| case.nothing_is_missing(session));
+    for ear in &model.ears {
+        order_is_kept(model, ear);
+        case.latest_has_come(ear);
+        if features.priorities {
+            case.nothing_urgent_waited(ear);
+        }
+        if features.ttl {
+            nothing_is_late(model, ear);
+        }
+        gaps_are_true(model, ear);
     }
-    counts_add_up(model, clients);
+    case.counts_add_up();
     numbers_are_used_once(model);
     publishers_order_is_kept(model);
 }
 
 /// Within one subscription positions follow one another without a hole, whoever acknowledged them.
 fn place_all(model: &mut Model) {
-    let mut known: Vec<Option<(u32, u64)>> = vec![None; model.events.len()];
-    for ((_, epoch, offset), n) in &model.positions {
-        known[*n] = Some((*epoch, *offset));
-    }
     for session in 0..model.sessions.len() {
-        let got = std::mem::take(&mut model.sessions[session].got);
-        let (channel, client) = (model.sessions[session].channel, model.sessions[session].client);
-        let anchor = got.iter().enumerate().find_map(|(at, n)| known[*n].map(|place| (at, place)));
+        let run = std::mem::take(&mut model.sessions[session].run);
+        let client = model.sessions[session].client;
+        let known = |at: usize, n: &usize| model.events[*n].place.map(|place| (at, place));
+        let anchor = run.iter().enumerate().find_map(|(at, n)| known(at, n));
         if let Some((at, (epoch, offset))) = anchor {
-            for (index, n) in got.iter().enumerate() {
+            for (index, n) in run.iter().enumerate() {
                 let place = (epoch, (offset + index as u64).wrapping_sub(at as u64));
-                let before = *known[*n].get_or_insert(place);
+                let before = model.events[*n].place.unwrap_or(place);
                 assert_eq!(
                     before, place,
                     "client {client}: event {n} comes as number {index} and should be at another place"
                 );
-                model.place(*n, channel, place.0, place.1);
+                model.place(*n, place);
             }
         }
-        model.sessions[session].got = got;
+        model.sessions[session].run = run;
     }
 }
 
-/// What was acknowledged between the subscription and its end has come.
-fn nothing_is_missing(model: &Model, session: usize) {
-    let session = &model.sessions[session];
-    let until = match session.end {
-        End::Open | End::Stopped => u64::MAX,
-        End::Left(step) => step,
-        End::Abnormal => return,
-    };
-    for (n, event) in model.events.iter().enumerate() {
-        let Outcome::Published { step, epoch, offset, .. } = event.outcome else { continue };
-        if event.channel == session.channel && event.sent > Some(session.since) && step < until {
+/// Of two events of one channel the one with the lower number comes first, unless the other is more urgent.
+fn order_is_kept(model: &Model, ear: &Ear) {
+    let mut highest: BTreeMap<(usize, u32, u8), u64> = BTreeMap::new();
+    let mut epochs: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+    for got in &ear.got {
+        let event = &model.events[got.event];
+        let Some((epoch, offset)) = event.place else { continue };
+        let seen = epochs.entry(event.channel).or_default();
+        if seen.last() != Some(&epoch) {
+            // What was less urgent before a channel was forgotten may come behind what is urgent after.
             assert!(
-                session.got.contains(&n),
-                "client {} subscribed to {} at step {} ({:?}) and did not get event {n} ({epoch:08x}-{offset}), \
-                 published at {:?} and acknowledged at {step}",
-                session.client,
-                model.channels[session.channel].name,
-                session.since,
-                session.end,
-                event.sent
+                model.holes || !seen.contains(&epoch),
+                "client {}: epoch {epoch:08x} comes back",
+                ear.client
+            );
+            seen.push(epoch);
+        }
+        for priority in 1..=event.priority {
+            let before = highest.get(&(event.channel, epoch, priority)).copied().unwrap_or(0);
+            assert!(
+                before < offset,
+                "client {}: event {} ({epoch:08x}-{offset}, priority {}) comes behind {before} of priority {priority}",
+                ear.client,
+                got.event,
+                event.priority
+            );
+        }
+        let place = highest.entry((event.channel, epoch, event.priority)).or_insert(0);
+        *place = offset.max(*place);
+    }
+}
+
+/// Nothing was put onto a wire after its time.
+fn nothing_is_late(model: &Model, ear: &Ear) {
+    for got in &ear.got {
+        let event = &model.events[got.event];
+        let (Some(ttl_us), false) = (event.ttl_us, event.stamp.is_empty()) else { continue };
+        let taken_in_us = crate::world::us_of(&event.stamp);
+        assert!(
+            got.taken_us <= taken_in_us + STAMP_US + ttl_us,
+            "client {}: event {} of {ttl_us} us, published at {taken_in_us} us, went out at {} us",
+            ear.client,
+            got.event,
+            got.taken_us
+        );
+    }
+}
+
+/// What a gap begins and ends with was really lost.
+fn gaps_are_true(model: &Model, ear: &Ear) {
+    if ear.gaps.is_empty() {
+        return;
+    }
+    let got: BTreeSet<usize> = ear.got.iter().map(|got| got.event).collect();
+    for (channel, from, to) in &ear.gaps {
+        for (epoch, offset) in [from, to] {
+            let event = model.positions.get(&(*channel, *epoch, *offset));
+            assert!(
+                event.is_none_or(|n| !got.contains(n)),
+                "client {}: a gap from {from:?} to {to:?}, and event {event:?} has come",
+                ear.client
             );
         }
     }
 }
 
-/// `clients_reached` is the number of subscribers that got the event, but for those whose queue was lost with them.
-fn counts_add_up(model: &Model, clients: &[Client]) {
-    for (n, event) in model.events.iter().enumerate() {
-        let Outcome::Published { reached, .. } = event.outcome else { continue };
-        let lost =
-            clients.iter().filter(|client| client.asked[event.channel] && ended_badly(model, client)).count();
-        assert!(
-            event.got <= reached && reached <= event.got + lost as u32,
-            "event {n}: {reached} clients reached, {} got it, {lost} may have lost it",
-            event.got
-        );
+fn is_told(ear: &Ear, event: &Event) -> bool {
+    let within = |(channel, from, to): &(usize, Place, Place)| {
+        *channel == event.channel && event.place.is_none_or(|place| *from <= place && place <= *to)
+    };
+    ear.gaps.iter().any(within)
+}
+
+struct Case<'c> {
+    model: &'c Model,
+    clients: &'c [Client],
+    features: Features,
+}
+
+impl Case<'_> {
+    /// What was acknowledged between the subscription and its end has come, or its loss is within the rules.
+    fn nothing_is_missing(&self, session: &Session) {
+        let ear = &self.model.ears[session.ear];
+        let got: BTreeSet<usize> = ear.got.iter().map(|got| got.event).collect();
+        for (n, event) in self.model.events.iter().enumerate() {
+            if self.is_owed(session, event) && !got.contains(&n) && !self.may_miss(ear, event) {
+                panic!(
+                    "client {} subscribed at step {} ({:?}) and did not get event {n} of {} ({:x?}, priority {}), \
+                     published at {:?} and acknowledged {:?}",
+                    session.client,
+                    session.since,
+                    session.end,
+                    self.model.channels[event.channel].name,
+                    event.place,
+                    event.priority,
+                    event.sent,
+                    event.outcome
+                );
+            }
+        }
+    }
+
+    fn is_owed(&self, session: &Session, event: &Event) -> bool {
+        let Outcome::Published { mut step, .. } = event.outcome else { return false };
+        if event.attempts > 1 {
+            // A repeat may be answered before the first is everywhere.
+            step = u64::MAX - 1;
+        }
+        let wanted = session.covers >> event.channel & 1 == 1
+            && session.sieve.passes(&event.kind, event.source, event.priority);
+        let behind =
+            matches!((session.from, event.place), (Some((e1, o1)), Some((e2, o2))) if e1 == e2 && o2 > o1);
+        let after = session.since != u64::MAX && (event.sent > Some(session.since) || behind);
+        wanted && after && self.until(session, event).is_some_and(|until| step < until)
+    }
+
+    /// Until when a subscription, or one that took over from it, gets an event.
+    fn until(&self, session: &Session, event: &Event) -> Option<u64> {
+        let heir = session.heir.map(|heir| &self.model.sessions[heir]);
+        if let Some(heir) = heir.filter(|heir| heir.sieve.passes(&event.kind, event.source, event.priority)) {
+            return self.until(heir, event);
+        }
+        match session.end {
+            End::Open | End::Stopped => Some(u64::MAX),
+            End::Left(step) => Some(step),
+            End::Abnormal => None,
+        }
+    }
+
+    fn may_miss(&self, ear: &Ear, event: &Event) -> bool {
+        let tongue = self.clients[ear.client].tongue;
+        let slow = self.model.channels[event.channel].slow != Slow::Disconnect;
+        event.exclude == Some(ear.client)
+            || event.ttl_us.is_some_and(|ttl_us| ttl_us < LONG_US)
+            || tongue == Tongue::Router && self.may_be_outranked(ear, event)
+            || tongue == Tongue::V1 && slow && is_told(ear, event)
+            || tongue != Tongue::V1 && tongue != Tongue::Router && slow
+    }
+
+    /// The router's queue holds at least so many events that none of those that are as urgent has to go.
+    fn may_be_outranked(&self, ear: &Ear, event: &Event) -> bool {
+        let copies = self.clients[ear.client].named.len();
+        let rivals = self.model.events.iter().filter(|other| other.priority >= event.priority).count();
+        // Its bound of bytes may come first: an event in the router's form is twice what that reckons with.
+        let large = if self.features.is_router_tight() { 1 } else { 2 };
+        rivals * copies * large >= self.features.router_queue.max
+    }
+
+    /// Where a queue loses events, the last one of a channel comes, and of each key where those are conflated.
+    fn latest_has_come(&self, ear: &Ear) {
+        let client = &self.clients[ear.client];
+        let [session] = &ear.sessions[..] else { return };
+        let session = &self.model.sessions[*session];
+        let plain = session.covers.count_ones() == 1 && session.end == End::Open;
+        if !plain || self.features.priorities || self.features.ttl || client.tongue == Tongue::Router {
+            return;
+        }
+        let channel = session.covers.trailing_zeros() as usize;
+        let keyed = self.model.channels[channel].slow == Slow::Conflate && self.features.keys == 2;
+        let mut latest: BTreeMap<Option<u64>, (Place, usize)> = BTreeMap::new();
+        for (n, event) in self.model.events.iter().enumerate() {
+            let wanted = event.exclude != Some(ear.client) && self.is_owed(session, event);
+            let Some(place) = event.place.filter(|_| wanted && event.channel == channel) else { continue };
+            let key = if keyed { event.key } else { None };
+            let found = latest.entry(key).or_insert((place, n));
+            *found = (*found).max((place, n));
+        }
+        for (_, n) in latest.into_values() {
+            let told = client.tongue == Tongue::V1;
+            let last = self.features.is_latest_sure;
+            assert!(
+                !last || ear.got.iter().any(|got| got.event == n),
+                "client {} did not get event {n}, the last of its kind (told of gaps: {told})",
+                ear.client
+            );
+        }
+    }
+
+    /// Behind an event that had not begun when a more urgent one was queued, that one does not wait.
+    fn nothing_urgent_waited(&self, ear: &Ear) {
+        let pipe = self.clients[ear.client].pipe;
+        let event = |got: &Got| &self.model.events[got.event];
+        for (at, late) in ear.got.iter().enumerate() {
+            // A repeat may be answered before the first is everywhere.
+            let Some(&queued_at) = event(late).totals.get(pipe).filter(|_| event(late).attempts == 1) else {
+                continue;
+            };
+            for early in ear.got[at.saturating_sub(LOOK_BACK)..at].iter().rev() {
+                if early.controls != late.controls || early.offset < queued_at {
+                    break;
+                }
+                assert!(
+                    event(early).priority >= event(late).priority,
+                    "client {}: event {} of priority {} waited behind event {} of priority {}",
+                    ear.client,
+                    late.event,
+                    event(late).priority,
+                    early.event,
+                    event(early).priority
+                );
+            }
+        }
+    }
+
+    /// `clients_reached` is the number of subscribers that got the event, but for those whose queue was lost with
+    /// them or lost the event.
+    fn counts_add_up(&self) {
+        for (n, event) in self.model.events.iter().enumerate() {
+            let Outcome::Published { reached: Some(reached), .. } = event.outcome else { continue };
+            if event.attempts > 1 {
+                continue;
+            }
+            let asked = self.clients.iter().filter(|client| client.asked >> event.channel & 1 == 1);
+            let may_lose = |client: &&Client| ended_badly(self.model, client) || self.may_lose(client, event);
+            let (lost, got) = (asked.filter(may_lose).count() as u32, event.got.len() as u32);
+            // A queue that refused a first copy may have had room for a second, which is not counted.
+            let unsure = self.features.router && self.features.is_router_tight();
+            assert!(
+                (got <= reached || unsure) && reached <= got + lost,
+                "event {n}: {reached} clients reached, {got} got it, {lost} may have lost it"
+            );
+        }
+    }
+
+    /// A client's queue may lose an event that it has taken.
+    fn may_lose(&self, client: &Client, event: &Event) -> bool {
+        let slow = self.model.channels[event.channel].slow != Slow::Disconnect;
+        event.ttl_us.is_some_and(|ttl_us| ttl_us < LONG_US)
+            || match client.tongue {
+                Tongue::Router => self.features.is_router_tight() && self.features.priorities,
+                _ => slow,
+            }
     }
 }
 
 fn ended_badly(model: &Model, client: &Client) -> bool {
-    let lost = |session: &usize| model.sessions[*session].end == End::Abnormal;
+    let lost = |session: &Session| session.client == client.id && session.end == End::Abnormal;
     client.over && client.close_seen != Some(1001)
         || client.close_sent && client.close_seen != Some(1001)
-        || client.sessions.iter().flatten().any(lost)
         || client.close_seen.is_some_and(|code| code != 1001)
+        || model.sessions.iter().any(lost)
 }
 
 /// Every number up to the highest belongs to an event whose publisher was told so, or was not told anything.
@@ -101,23 +314,28 @@ fn numbers_are_used_once(model: &Model) {
     }
     for ((channel, epoch), count, highest) in runs {
         let unknown = model.events.iter().filter(|event| {
-            event.channel == channel && matches!(event.outcome, Outcome::Lost | Outcome::Open)
+            event.channel == channel
+                && event.place.is_none()
+                && (event.outcome != Outcome::Refused || event.is_routers)
         });
         let (missing, unknown) = (highest - count, unknown.count() as u64);
         assert!(missing <= unknown, "epoch {epoch:08x}: {missing} numbers of no event, {unknown} unknown");
     }
 }
 
-/// What one connection publishes to a channel keeps its order.
+/// What one connection publishes to a channel keeps its order, but for what is more urgent.
 fn publishers_order_is_kept(model: &Model) {
-    for (later, event) in model.events.iter().enumerate() {
-        let Outcome::Published { epoch, offset, .. } = event.outcome else { continue };
-        let same =
-            |other: &&crate::model::Event| (other.client, other.channel) == (event.client, event.channel);
-        let before = model.events[..later].iter().rev().filter(same).find_map(|other| match other.outcome {
-            Outcome::Published { epoch: e, offset, .. } if e == epoch => Some(offset),
-            _ => None,
-        });
-        assert!(before.is_none_or(|before| before < offset), "event {later} overtook one of its publisher's");
+    let mut last: BTreeMap<(usize, usize, u32, u8), u64> = BTreeMap::new();
+    for (n, event) in model.events.iter().enumerate() {
+        let Outcome::Published { .. } = event.outcome else { continue };
+        let (Some((epoch, offset)), 1) = (event.place, event.attempts) else { continue };
+        for priority in event.priority..=10 {
+            let before = last.get(&(event.client, event.channel, epoch, priority));
+            assert!(
+                before.is_none_or(|before| *before < offset),
+                "event {n} overtook one of its publisher's"
+            );
+        }
+        last.insert((event.client, event.channel, epoch, event.priority), offset);
     }
 }

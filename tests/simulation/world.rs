@@ -4,7 +4,7 @@
 
 use crate::client::{Client, Scene};
 use crate::dice::Dice;
-use crate::model::Model;
+use crate::model::{Model, Trace};
 use crate::net::{Fd, Net};
 use crate::plan::Plan;
 use courier::hub::{Batch, Bounds};
@@ -29,8 +29,17 @@ const UNIX_MS: u64 = 1_795_271_775_123;
 /// Clients come from so many addresses.
 const ADDRESSES: usize = 3;
 
-/// Of an event without its padding, and its header.
-const FRAME_BYTES_MAX: usize = 60;
+/// Of an event without its padding, in the largest envelope.
+const FRAME_BYTES_MAX: usize = 1000;
+/// That the queue of a router's subscriber takes for each event that may wait.
+const ROUTER_EVENT_BYTES: usize = 1024;
+
+/// The virtual time at which the time of day was so; runs do not last until midnight.
+pub fn us_of(stamp: &str) -> u64 {
+    let number = |from: usize, to: usize| stamp[from..to].parse::<u64>().expect("digits");
+    let of_day = ((number(11, 13) * 60 + number(14, 16)) * 60 + number(17, 19)) * 1000 + number(20, 23);
+    (of_day - UNIX_MS % 86_400_000) * 1000
+}
 
 pub struct Core {
     /// None once it is done.
@@ -50,11 +59,10 @@ pub struct World {
     pub model: Model,
     pub now_us: u64,
     pub step: u64,
-    trace: Option<Box<dyn FnMut(String)>>,
 }
 
 impl World {
-    pub fn new(seed: u64, trace: Option<Box<dyn FnMut(String)>>) -> World {
+    pub fn new(seed: u64, trace: Option<Trace>) -> World {
         let mut dice = Dice::new(seed);
         let mut plan = Plan::draw(&mut dice);
         let shards = plan.shards;
@@ -63,6 +71,7 @@ impl World {
         let ports = mesh::<Batch>(shards, plan.lane_batches, &doorbells);
         let shared = Arc::new(Shared {
             census: Census::new(plan.sockets_max, plan.sockets_per_address_max),
+            routers: Census::new(0, 0),
             tally: Tally::new(shards),
             drain: Drain::new(shards),
             loads: Loads::new(shards),
@@ -77,15 +86,19 @@ impl World {
             Core { shard: Some(shard), rest, stage: Stage::Serving, arriving: VecDeque::new() }
         });
         let cores = cores.collect();
-        let net = Net::new(shards, plan.pipe_max, plan.short_sends, dice.fork());
-        let model = Model::new(std::mem::take(&mut plan.channels));
-        World { plan, dice, net, cores, shared, clients: Vec::new(), model, now_us: 1, step: 0, trace }
+        let net = Net::new(shards, (plan.pipe_min, plan.pipe_max), plan.short_sends, dice.fork());
+        let holes = plan.features.priorities || plan.features.ttl;
+        let mut model = Model::new(std::mem::take(&mut plan.channels), holes);
+        model.trace = trace;
+        let world = World { plan, dice, net, cores, shared, clients: Vec::new(), model, now_us: 1, step: 0 };
+        let plan = &world.plan;
+        let text = format!("{:?}, outbox {:?}, lane {:?}", plan.features, plan.outbox, plan.lane);
+        world.note(|| text);
+        world
     }
 
-    pub fn note(&mut self, text: impl FnOnce() -> String) {
-        if let Some(trace) = &mut self.trace {
-            trace(format!("step {} at {} us: {}", self.step, self.now_us, text()));
-        }
+    pub fn note(&self, text: impl FnOnce() -> String) {
+        self.model.note(|| format!("step {} at {} us: {}", self.step, self.now_us, text()));
     }
 
     fn now(&self) -> Now {
@@ -100,6 +113,7 @@ impl World {
             step: self.step,
             now_us: self.now_us,
             keep_alive_us: self.plan.keep_alive_us,
+            features: self.plan.features,
         };
         (scene, &mut self.clients)
     }
@@ -115,7 +129,7 @@ impl World {
         let address = Ipv4Addr::new(192, 0, 2, self.dice.below(ADDRESSES) as u8);
         let (pipe, fd) = self.net.connect(shard);
         let id = self.clients.len();
-        let mut client = Client::new(id, pipe, self.model.channels.len(), self.now_us);
+        let mut client = Client::new(id, pipe, self.model.ear(id), self.model.channels.len(), self.now_us);
         client.may_be_turned_away = self.plan.connections_max < 1000;
         self.clients.push(client);
         if self.cores[shard].shard.is_some() {
@@ -140,6 +154,7 @@ impl World {
     /// One turn. What comes first, and how much of the mail is taken, is drawn unless `all`.
     pub fn turn(&mut self, number: usize, all: bool) {
         let now = self.now();
+        self.net.now_us = self.now_us;
         let mut taken = (0, 0, 0);
         let core = &mut self.cores[number];
         let Some(mut shard) = core.shard.take() else { return };
@@ -163,7 +178,7 @@ impl World {
             } else if choice < edges + arriving.len() {
                 let (fd, peer) = arriving.pop_front().expect("counted");
                 let pipe = Net::pipe_of(&fd);
-                if let Some(token) = shard.accepted(fd, peer, now) {
+                if let Some(token) = shard.accepted(fd, peer, 0, now) {
                     self.net.watch(pipe, token);
                 }
                 taken.1 += 1;
@@ -202,7 +217,11 @@ impl World {
         for outbox in hub.outboxes() {
             let (events, bytes) = (outbox.events(), outbox.event_bytes());
             // A full queue may be joined once by what a channel's turn, which has the same bounds, still holds.
-            let Bounds { events_max, bytes_max, .. } = self.plan.outbox;
+            let Bounds { mut events_max, mut bytes_max, router, .. } = self.plan.outbox;
+            if self.plan.features.router {
+                events_max = events_max.max(router.max);
+                bytes_max = bytes_max.max(router.max * ROUTER_EVENT_BYTES);
+            }
             // A single event beyond the bound of bytes passes an empty queue.
             let bytes_max = bytes_max.max(self.plan.payload_max as usize + FRAME_BYTES_MAX);
             assert!(events <= 2 * events_max, "an outbox holds {events} events, at most {events_max} wanted");
