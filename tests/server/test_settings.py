@@ -3,9 +3,11 @@
 import json
 import re
 import signal
+import socket
 
 import pytest
 
+from support import web
 from support.frames import ScriptedPeer
 from support.process import PANIC, PROJECT, run_to_end, wait_until
 
@@ -89,6 +91,46 @@ class TestSettings:
         courier = start_courier(config='channels: ["${NAME_FROM_OUTSIDE}.a"]\n')
         assert "outside.a" in courier.get("/channels").json()["channels"]
 
+    @pytest.mark.parametrize(
+        "text, line",
+        [
+            ("outbox: {slow: conflate}", "outbox.slow: conflate"),
+            ("router: {max_clients: 5}", "router.max_clients: 5"),
+            ("router: {multi_queue: yes}", "router.multi_queue: true"),
+            ("compression: {enabled: false}", "compression.enabled: false"),
+            (
+                'channel_options: [{match: "a.*", slow: drop_oldest, presence: true}]',
+                'channel_options: [{match: "a.*", slow: drop_oldest, presence: true}]',
+            ),
+            (
+                "listeners: [{address: localhost:9090, dialect: router, tls: false}]",
+                'listeners: [{address: "127.0.0.1:9090", dialect: router}]',
+            ),
+        ],
+    )
+    def test_setting_is_taken_and_shown(self, tmp_path, text, line):
+        ended = self.check(tmp_path, text + "\n")
+        assert ended.returncode == 0, ended.stderr
+        assert f"  {line}\n" in ended.stdout
+
+    @pytest.mark.parametrize(
+        "text, place, word",
+        [
+            ("outbox: {slow: explode}", "1:16", "conflate"),
+            ("router:\n  max_queue_size: 0", "2:19", "1 to"),
+            ("listeners:\n- {dialect: router}", "2:3", "address"),
+            ("listeners:\n- {address: 9090}", "2:13", "127.0.0.1:9090"),
+            ("listeners:\n- {address: localhost:1, dialect: freqserch}", "2:35", "freqsearch"),
+            ("listeners:\n- {address: localhost:1, tls: true}", "2:31", "not built yet"),
+            ("listeners:\n- {address: 0.0.0.0:1}", "2:13", "insecure"),
+            ("port: 9000\nlisteners:\n- {address: localhost:9000}", "3:13", "taken"),
+        ],
+    )
+    def test_mistake_is_told_with_its_place_and_what_is_right(self, tmp_path, text, place, word):
+        ended = self.check(tmp_path, text + "\n")
+        assert ended.returncode != 0
+        assert f":{place}: " in ended.stderr and word in ended.stderr, ended.stderr
+
     def test_missing_variable_in_a_file_is_named(self, tmp_path):
         ended = self.check(tmp_path, 'log_dir: "${NO_SUCH_VARIABLE_HERE}"\n')
         assert ended.returncode != 0 and "NO_SUCH_VARIABLE_HERE" in ended.stderr
@@ -98,6 +140,73 @@ class TestSettings:
         assert ended.returncode == 0
         missing = [name for name in SETTING_NAMES.split() if not re.search(rf"\b{name}\b", ended.stdout)]
         assert not missing
+
+
+THREE = """\
+listeners:
+  - {address: "127.0.0.1:0", dialect: courier}
+  - {address: "[::1]:0", dialect: router}
+  - {address: "127.0.0.1:0", dialect: freqsearch}
+"""
+FURTHER = re.compile(r"Courier listens on http://(127\.0\.0\.1|\[::1\]):(\d+) for dialect (\w+)")
+
+
+def further_listeners(courier, count: int) -> list[tuple[str, int, str]]:
+    """Address, port and dialect of each listener that the server says it has beyond the first."""
+    found = [FURTHER.fullmatch(courier._read_line()) for _ in range(count)]
+    return [(match[1], int(match[2]), match[3]) for match in found]
+
+
+class TestListeners:
+    def test_each_says_where_it_is_and_what_it_speaks(self, start_courier):
+        courier = start_courier(config=THREE)
+        told = further_listeners(courier, 3)
+        assert [(address, dialect) for address, _, dialect in told] == [
+            ("127.0.0.1", "courier"), ("[::1]", "router"), ("127.0.0.1", "freqsearch"),
+        ]  # fmt: skip
+        ports = {courier.port} | {port for _, port, _ in told}
+        assert len(ports) == 4
+        for address, port, _ in told:
+            socket.create_connection((address.strip("[]"), port)).close()
+
+    def test_all_lead_to_the_same_channels_from_every_shard(self, start_courier):
+        courier = start_courier(config=THREE)
+        _, port, _ = further_listeners(courier, 3)[0]
+        peers = [ScriptedPeer(port, "/ws/a") for _ in range(20)] + [ScriptedPeer(courier.port, "/ws/a")]
+        assert courier.publish("a", {"n": 1})["clients_reached"] == 21
+        answer = web.request(port, "POST", "/publish/a", b'{"n":2}')
+        assert (answer.status, answer.json()["clients_reached"]) == (200, 21)
+        assert all(shard["sockets"] for shard in courier.stats()["shards"])
+        for peer in peers:
+            assert [peer.message().payload for _ in range(2)] == [b'{"n": 1}', b'{"n":2}']
+
+    def test_taken_port_is_named_and_nothing_is_served(self):
+        with socket.socket() as holder:
+            holder.bind(("127.0.0.1", 0))
+            holder.listen()
+            port = holder.getsockname()[1]
+            listeners = f'[{{address: "127.0.0.1:{port}", dialect: router}}]'
+            ended = run_to_end("serve", settings={"port": 0, "listeners": listeners})
+        assert ended.returncode != 0 and "listens on" not in ended.stdout
+        assert str(port) in ended.stderr and "taken" in ended.stderr and not PANIC.search(ended.stderr)
+
+    def test_doctor_looks_at_every_address(self):
+        ended = run_to_end("doctor", settings={"listeners": "[{address: localhost:9090}]"})
+        assert ended.returncode == 0
+        assert "127.0.0.1:8766" in ended.stdout and "127.0.0.1:9090" in ended.stdout
+
+    def test_reload_keeps_them_and_says_so(self, start_courier):
+        courier = start_courier(config=THREE)
+        _, port, _ = further_listeners(courier, 3)[0]
+        peer = ScriptedPeer(port, "/ws/a")
+        courier.config_path.write_text("router: {max_clients: 1}\ncompression: {enabled: false}\n")
+        courier.signal(signal.SIGHUP)
+        wait_until(lambda: "settings reloaded" in courier.stderr(), what="the reload is logged")
+        assert "listeners takes effect at the next start" in courier.stderr()
+        assert courier.stderr().count("takes effect at the next start") == 1, "the others are applied"
+        courier.publish("a", {"n": 1})
+        assert peer.message().payload == b'{"n": 1}'
+        assert web.request(port, "GET", "/health").status == 200
 
 
 class TestReload:
