@@ -4,6 +4,7 @@
 //! `benches/run` runs the same operations under callgrind and holds their instruction counts to `instructions.txt`.
 //! To add one: write a setup that returns the operation, and name it in its file's `PRIMITIVES`.
 
+mod admission;
 mod event;
 mod hub;
 mod json;
@@ -48,6 +49,7 @@ fn primitives() -> impl Iterator<Item = Primitive> {
     [
         wire::PRIMITIVES,
         event::PRIMITIVES,
+        admission::PRIMITIVES,
         hub::PRIMITIVES,
         mailbox::PRIMITIVES,
         stdx::PRIMITIVES,

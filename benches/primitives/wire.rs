@@ -3,6 +3,8 @@
 use std::hint::black_box;
 
 use courier::wire::http::{self, Body, Framing, Response};
+use courier::wire::sse;
+use courier::wire::websocket::deflate::{Deflater, Inflater};
 use courier::wire::websocket::frame::{Decoder, Opcode, write_frame};
 use courier::wire::websocket::handshake;
 
@@ -17,6 +19,10 @@ pub const PRIMITIVES: &[Primitive] = &[
     ("wire.frame_write", frame_write),
     ("wire.upgrade_accept", upgrade_accept),
     ("wire.percent_decode", percent_decode),
+    ("wire.sse_event", sse_event),
+    ("wire.deflate_1k", || deflate(1024)),
+    ("wire.deflate_16k", || deflate(16 * 1024)),
+    ("wire.inflate_1k", || inflate(1024)),
 ];
 
 /// What a publisher's HTTP library sends.
@@ -94,7 +100,7 @@ fn upgrade_accept() -> Operation {
     let mut out = Vec::with_capacity(1024);
     Box::new(move || {
         out.clear();
-        handshake::accept(black_box("dGhlIHNhbXBsZSBub25jZQ=="), None, &mut out);
+        handshake::accept(black_box("dGhlIHNhbXBsZSBub25jZQ=="), None, None, &mut out);
         black_box(&out);
     })
 }
@@ -104,5 +110,46 @@ fn percent_decode() -> Operation {
     Box::new(move || {
         scratch.clear();
         black_box(http::percent_decode(black_box("/publish/orders%2Enew"), &mut scratch));
+    })
+}
+
+fn sse_event() -> Operation {
+    let text = json(EVENT.len());
+    let mut out = Vec::with_capacity(1024);
+    Box::new(move || {
+        out.clear();
+        sse::write_event(black_box("0a1b2c3d-1234"), Some("order.filled"), black_box(&text), &mut out);
+        black_box(&out);
+    })
+}
+
+/// An event as exchanges send it, cut to a size.
+fn json(bytes: usize) -> String {
+    let order = |number: usize| {
+        format!(r#"{{"id":"{:x}","price":{},"side":"buy"}},"#, number * 0x9e37_79b9, number * 7919 % 10_007)
+    };
+    let mut text = (1..).map(order).take(1 + bytes / 32).collect::<String>();
+    text.truncate(bytes);
+    text
+}
+
+fn deflate(bytes: usize) -> Operation {
+    let (text, mut deflater) = (json(bytes), Deflater::default());
+    let mut out = Vec::with_capacity(2 * bytes);
+    Box::new(move || {
+        out.clear();
+        deflater.compress(black_box(&text), &mut out);
+        black_box(&out);
+    })
+}
+
+fn inflate(bytes: usize) -> Operation {
+    let (mut frame, mut out) = (Vec::new(), Vec::with_capacity(2 * bytes));
+    Deflater::default().compress(&json(bytes), &mut frame);
+    let mut inflater = Inflater::default();
+    Box::new(move || {
+        let payload = black_box(&frame[4..]);
+        inflater.inflate(payload, EVENT_BYTES_MAX, &mut out).expect("a whole message");
+        black_box(&out);
     })
 }

@@ -7,6 +7,7 @@ use courier::wire::websocket::frame::{Decoder, Message, Step};
 #[derive(Arbitrary, Debug)]
 struct Input {
     message_bytes_max: u8,
+    compression: bool,
     cuts: [u8; 4],
     frames: Vec<Frame>,
     raw: Vec<u8>,
@@ -24,6 +25,7 @@ struct Frame {
 enum First {
     Text { last: bool },
     Binary { last: bool },
+    Compressed { last: bool, text: bool },
     Continue { last: bool },
     Close,
     Ping,
@@ -45,6 +47,7 @@ enum Payload {
 enum Seen {
     Text(Vec<u8>),
     Binary(Vec<u8>),
+    Compressed(bool, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, Vec<u8>)>),
@@ -56,9 +59,11 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let mut bytes = input.frames.iter().flat_map(encode).collect::<Vec<_>>();
     bytes.extend_from_slice(&input.raw);
     let max = usize::from(input.message_bytes_max) * 8;
-    let expected = Model { bytes: &bytes, max, seen: Vec::new(), under_way: None }.run();
-    assert_eq!(decode(&bytes, max, &[u8::MAX]), expected);
-    assert_eq!(decode(&bytes, max, &input.cuts), expected);
+    let compression = input.compression;
+    let expected = Model { bytes: &bytes, max, compression, seen: Vec::new(), under_way: None }.run();
+    let decoder = || if compression { Decoder::with_compression() } else { Decoder::new() };
+    assert_eq!(decode(decoder(), &bytes, max, &[u8::MAX]), expected);
+    assert_eq!(decode(decoder(), &bytes, max, &input.cuts), expected);
 });
 
 fn encode(frame: &Frame) -> Vec<u8> {
@@ -77,6 +82,7 @@ fn encode(frame: &Frame) -> Vec<u8> {
     let first = match frame.first {
         First::Text { last } => 0x1 | fin(last),
         First::Binary { last } => 0x2 | fin(last),
+        First::Compressed { last, text } => 0x40 | fin(last) | if text { 0x1 } else { 0x2 },
         First::Continue { last } => fin(last),
         First::Close => 0x88,
         First::Ping => 0x89,
@@ -98,8 +104,8 @@ fn encode(frame: &Frame) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8], max: usize, cuts: &[u8]) -> Vec<Seen> {
-    let (mut decoder, mut buffer, mut seen, mut arrived) = (Decoder::new(), Vec::new(), Vec::new(), 0);
+fn decode(mut decoder: Decoder, bytes: &[u8], max: usize, cuts: &[u8]) -> Vec<Seen> {
+    let (mut buffer, mut seen, mut arrived) = (Vec::new(), Vec::new(), 0);
     for cut in cuts.iter().cycle() {
         let piece = if *cut == u8::MAX { bytes.len() } else { 1 + usize::from(*cut) };
         let end = bytes.len().min(arrived + piece);
@@ -134,6 +140,8 @@ fn owned(message: Message) -> Seen {
     match message {
         Message::Text(text) => Seen::Text(text.into()),
         Message::Binary(bytes) => Seen::Binary(bytes.into()),
+        Message::CompressedText(payload) => Seen::Compressed(true, payload.into()),
+        Message::CompressedBinary(payload) => Seen::Compressed(false, payload.into()),
         Message::Ping(bytes) => Seen::Ping(bytes.into()),
         Message::Pong(bytes) => Seen::Pong(bytes.into()),
         Message::Close(close) => Seen::Close(close.map(|(code, reason)| (code, reason.into()))),
@@ -144,9 +152,10 @@ fn owned(message: Message) -> Seen {
 struct Model<'b> {
     bytes: &'b [u8],
     max: usize,
+    compression: bool,
     seen: Vec<Seen>,
-    /// Is it text, and its bytes.
-    under_way: Option<(bool, Vec<u8>)>,
+    /// Is it text, is it compressed, and its bytes.
+    under_way: Option<(bool, bool, Vec<u8>)>,
 }
 
 impl Model<'_> {
@@ -182,12 +191,22 @@ impl Model<'_> {
         let control = opcode >= 8;
         let known = matches!(opcode, 0 | 1 | 2 | 8 | 9 | 10);
         let in_turn = control || (opcode == 0) == self.under_way.is_some();
-        if first & 0x70 != 0 || mask_bytes == 0 || !known || !in_turn || longer_than_needed || length >> 63 != 0 {
+        let compressed = first & 0x40 != 0;
+        if compressed && (!self.compression || !matches!(opcode, 1 | 2)) {
+            return Err(1002);
+        }
+        if first & 0x30 != 0
+            || mask_bytes == 0
+            || !known
+            || !in_turn
+            || longer_than_needed
+            || length >> 63 != 0
+        {
             return Err(1002);
         } else if control && (!last || length > 125) {
             return Err(1002);
         }
-        let before = self.under_way.as_ref().map_or(0, |message| message.1.len()) as u64;
+        let before = self.under_way.as_ref().map_or(0, |message| message.2.len()) as u64;
         if !control && before + length > self.max as u64 {
             return Err(1009);
         }
@@ -202,17 +221,20 @@ impl Model<'_> {
         if control {
             return if whole { self.control(opcode, payload).map(|()| true) } else { Ok(false) };
         }
-        let (is_text, mut message) = self.under_way.take().unwrap_or((opcode == 1, Vec::new()));
+        let (is_text, compressed, mut message) =
+            self.under_way.take().unwrap_or((opcode == 1, compressed, Vec::new()));
         message.extend(payload);
         if is_text
+            && !compressed
             && std::str::from_utf8(&message).is_err_and(|error| last && whole || error.error_len().is_some())
         {
             return Err(1007);
         }
-        match (whole, last, is_text) {
-            (true, true, true) => self.seen.push(Seen::Text(message)),
-            (true, true, false) => self.seen.push(Seen::Binary(message)),
-            _ => self.under_way = Some((is_text, message)),
+        match (whole && last, compressed, is_text) {
+            (true, true, _) => self.seen.push(Seen::Compressed(is_text, message)),
+            (true, false, true) => self.seen.push(Seen::Text(message)),
+            (true, false, false) => self.seen.push(Seen::Binary(message)),
+            _ => self.under_way = Some((is_text, compressed, message)),
         }
         Ok(whole)
     }

@@ -3,7 +3,7 @@
 use courier::wire::http::{FIELDS_MAX, Framing, HEAD_BYTES_MAX, Head, head};
 
 /// What requests are made of. Input bytes from 0x80 on pick one; the others stand for themselves.
-const PIECES: [&[u8]; 48] = [
+const PIECES: [&[u8]; 52] = [
     b"\r\n",
     b"\r\n\r\n",
     b"\n",
@@ -52,6 +52,10 @@ const PIECES: [&[u8]; 48] = [
     b"Origin: ",
     b"Accept: */*\r\n",
     b"X-Service-Name: a\r\n",
+    b"ce-specversion: 1.0\r\n",
+    b"Ce-Id: \"a%20",
+    b"Idempotency-Key: ",
+    b"Last-Event-ID: ",
 ];
 
 /// The piece that brings a head to its limits.
@@ -114,6 +118,10 @@ fn check(text: &[u8], read: &Head) {
     };
     assert!(fields.len() <= FIELDS_MAX && fields.iter().all(|line| line.contains(':')));
     assert!(values("host").len() == 1 || read.minor == 0);
+    assert_eq!(read.is_cloud_event, !values("ce-specversion").is_empty());
+    for (name, value) in read.field_lines() {
+        assert!(values(name).iter().any(|known| known.as_bytes().trim_ascii() == value));
+    }
     match read.framing {
         Framing::None => {
             assert!(values("content-length").is_empty() && values("transfer-encoding").is_empty())

@@ -1,9 +1,11 @@
-//! One to three hubs by operations: joins, leaves, publishes, mail that is taken, delayed and put back, flushes into
-//! sockets that take little. The model sees only answers and what members are sent: every member gets a contiguous part
-//! of its channel's order, beginning and ending where it was told, and every publish is answered with the right count.
+//! One to three hubs by operations: joins to channels and patterns, through filters, leaves, publishes of any priority,
+//! mail that is taken, delayed and put back, flushes into sockets that take little. The model sees only answers and what
+//! members are sent: each event at most once, each that a subscription was open for all the while unless a gap tells of
+//! it, none that no subscription was open for; per channel and priority in the owner's order; and every publish is
+//! answered with the right count.
 #![no_main]
 use arbitrary::Arbitrary;
-use courier::event::{Channel, Frame, Position};
+use courier::event::{Channel, Extras, Facts, Filter, Pattern, Position, Priorities, Priority};
 use courier::hub::*;
 use courier::stdx::slab::Key;
 use std::collections::VecDeque;
@@ -11,6 +13,10 @@ use std::io::IoSlice;
 
 const MEMBERS: usize = 6;
 const CHANNELS: usize = 4;
+/// Subscriptions that a member may have: one to each channel and one to each pattern.
+const PATTERNS: [&str; 3] = ["*", "g0.*", "g1.**"];
+const TAGS: usize = CHANNELS + PATTERNS.len();
+const FILTERS: u8 = 4;
 const EVENTS_MAX: usize = 3;
 const LANE_EVENTS_MAX: usize = 4;
 
@@ -19,14 +25,16 @@ struct Input {
     shards: u8,
     owners: [u8; CHANNELS],
     clients_max: u8,
+    slow: u8,
     steps: Vec<Step>,
 }
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    Join { hub: u8, member: u8, channel: u8 },
-    Leave { hub: u8, member: u8, channel: u8 },
-    Publish { hub: u8, channel: u8 },
+    Join { hub: u8, member: u8, tag: u8, filter: u8 },
+    Refilter { hub: u8, member: u8, tag: u8, filter: u8 },
+    Leave { hub: u8, member: u8, tag: u8 },
+    Publish { hub: u8, channel: u8, priority: u8 },
     Pong { hub: u8, member: u8 },
     Dismiss { hub: u8, member: u8 },
     Flush { hub: u8 },
@@ -65,30 +73,34 @@ impl Outlet for Pipes<'_> {
     }
 }
 
-/// One subscription: when it was answered and when it was ended, counted in operations, and what came.
+/// One subscription through one filter: when it was answered and when it was ended, counted in operations.
+#[derive(Clone, Copy)]
 struct Session {
-    channel: usize,
+    tag: usize,
+    filter: u8,
     since: usize,
     until: Option<usize>,
-    cut: bool,
-    got: Vec<usize>,
 }
 
 #[derive(Default)]
 struct Member {
     generation: u32,
     sessions: Vec<Session>,
-    open: [Option<usize>; CHANNELS],
-    /// Ends of subscriptions that the member has heard of.
-    left: [usize; CHANNELS],
-    /// Channels that this slot ever asked for: a member that goes may be counted though it saw nothing.
-    lost: [usize; CHANNELS],
-    asked: [bool; CHANNELS],
+    open: [Option<usize>; TAGS],
+    filters: [u8; TAGS],
+    /// What its socket has told it so far: which subscriptions are open, through which filter.
+    told: [Option<u8>; TAGS],
+    got: Vec<usize>,
+    gaps: Vec<(usize, Position, Position)>,
+    /// It asked for something: one that goes may be counted though it saw nothing.
+    asked: bool,
+    lost: usize,
     read: usize,
 }
 
 struct Event {
     channel: usize,
+    priority: u8,
     began: usize,
     /// When it was answered, and with what.
     answered: Option<(usize, Result<Published, Refusal>)>,
@@ -105,20 +117,39 @@ struct World {
     clock: usize,
 }
 
+fn event(text: &str, priority: u8) -> courier::event::Event {
+    let priority = Priority::new(priority.into()).expect("1 to 10");
+    let extras = (priority != Priority::NORMAL).then(|| Box::new(Extras { priority, ..Extras::default() }));
+    courier::event::Event::new(text, &Facts::default(), extras, 0)
+}
+
 fn key(slot: usize, generation: u32) -> Key {
     Key { slot: slot as u32, generation }
+}
+
+/// Number 0 lets all pass; the others have a floor each.
+fn filter(number: u8) -> Option<Filter> {
+    let floor = Priority::new(u64::from(number) * 2 + 1).expect("1 to 10");
+    Filter::new(Vec::new(), Priorities::floor(floor), Vec::new())
+}
+
+fn passes(number: u8, priority: u8) -> bool {
+    priority > number * 2
 }
 
 impl World {
     fn new(input: &Input) -> World {
         let shards = usize::from(input.shards % 3) + 1;
+        let router = RouterQueue::default();
+        let slow = [Slow::Disconnect, Slow::DropOldest][usize::from(input.slow % 2)];
         let options = |shard| Options {
             shard,
             shards,
-            outbox: Bounds { events_max: EVENTS_MAX, bytes_max: 1000, control_bytes_max: 100_000 },
+            outbox: Bounds { events_max: EVENTS_MAX, bytes_max: 1000, control_bytes_max: 100_000, router },
             lane: LaneBounds { events_max: LANE_EVENTS_MAX, bytes_max: 1000 },
-            channels: ChannelOptions { clients_max: u32::from(input.clients_max % 8), ..Default::default() },
+            channels: ChannelOptions { clients_max: u32::from(input.clients_max % 8), slow, ..Default::default() },
             ephemeral_idle_us: 1,
+            renderers: &[],
         };
         let hub = |shard| {
             let mut epoch = shard as u32 * 1000;
@@ -135,7 +166,14 @@ impl World {
         }
     }
 
-    fn join(&mut self, hub: usize, slot: usize, channel: usize) {
+    fn covers(&self, tag: usize, channel: usize) -> bool {
+        match tag.checked_sub(CHANNELS) {
+            None => tag == channel,
+            Some(pattern) => courier::event::matches(PATTERNS[pattern], &self.names[channel]),
+        }
+    }
+
+    fn join(&mut self, hub: usize, slot: usize, tag: usize, number: u8) {
         let member = &mut self.members[hub][slot];
         if member.generation == 0 {
             *member = Member { generation: self.clock as u32 + 1, lost: member.lost, ..Member::default() };
@@ -143,39 +181,76 @@ impl World {
             self.pipes[hub][slot] = Pipe::default();
         }
         let key = key(slot, member.generation);
-        member.asked[channel] = true;
-        if self.hubs[hub].join(key, &self.names[channel], self.clock as u64) == Joining::Done {
-            self.opened(hub, slot, channel);
+        member.asked = true;
+        let pattern = PATTERNS.get(tag.wrapping_sub(CHANNELS)).map(|text| Pattern::parse(text).expect("a pattern"));
+        let wish = match &pattern {
+            None => Wish::channel(&self.names[tag]),
+            Some(pattern) => Wish::pattern(pattern),
+        };
+        let wish = Wish { filter: filter(number), ..wish };
+        let known = self.hubs[hub].subscriptions_of(key);
+        let joining = self.hubs[hub].join(key, tag as u32, &wish, self.clock as u64);
+        if self.hubs[hub].subscriptions_of(key) > known {
+            self.members[hub][slot].filters[tag] = number;
+        }
+        if let Joining::Done(_) = joining {
+            self.opened(hub, slot, tag);
         }
     }
 
-    fn opened(&mut self, hub: usize, slot: usize, channel: usize) {
+    fn opened(&mut self, hub: usize, slot: usize, tag: usize) {
         let member = &mut self.members[hub][slot];
-        assert!(member.open[channel].is_none(), "joined twice");
-        member.open[channel] = Some(member.sessions.len());
-        let since = self.clock;
-        member.sessions.push(Session { channel, since, until: None, cut: false, got: Vec::new() });
+        assert!(member.open[tag].is_none(), "joined twice");
+        member.open[tag] = Some(member.sessions.len());
+        let filter = member.filters[tag];
+        member.sessions.push(Session { tag, filter, since: self.clock, until: None });
+        self.tell(hub, slot, tag, Some(filter));
     }
 
-    fn leave(&mut self, hub: usize, slot: usize, channel: usize) {
+    /// As a shard says `subscribed` and `unsubscribed`: what comes behind it is of the subscriptions that are then open.
+    fn tell(&mut self, hub: usize, slot: usize, tag: usize, filter: Option<u8>) {
+        let key = key(slot, self.members[hub][slot].generation);
+        let said = format!("told{tag}{}", filter.map_or("-".to_owned(), |filter| filter.to_string()));
+        self.hubs[hub].push_control(key, event(&said, 5).frame());
+    }
+
+    fn close(&mut self, hub: usize, slot: usize, tag: usize) {
         let member = &mut self.members[hub][slot];
-        let left = self.hubs[hub].leave(key(slot, member.generation), &self.names[channel], self.clock as u64);
-        assert_eq!(left, member.open[channel].is_some());
-        if let Some(session) = member.open[channel].take() {
-            member.sessions[session].until = Some(self.clock);
-            // As a shard says `unsubscribed`: what comes behind it belongs to the next subscription.
-            let said = format!("left{channel}");
-            self.hubs[hub].push_control(key(slot, member.generation), Frame::text(&said, &mut Vec::new()).bytes());
+        let session = member.open[tag].take().expect("it is open");
+        member.sessions[session].until = Some(self.clock);
+    }
+
+    fn refilter(&mut self, hub: usize, slot: usize, tag: usize, number: u8) {
+        let member = &mut self.members[hub][slot];
+        let key = key(slot, member.generation);
+        let known = self.hubs[hub].refilter(key, tag as u32, filter(number));
+        if known {
+            member.filters[tag] = number;
+        }
+        if member.open[tag].is_some() {
+            assert!(known);
+            self.close(hub, slot, tag);
+            self.opened(hub, slot, tag);
         }
     }
 
-    fn publish(&mut self, hub: usize, channel: usize) {
+    fn leave(&mut self, hub: usize, slot: usize, tag: usize) {
+        let member = &mut self.members[hub][slot];
+        let left = self.hubs[hub].leave(key(slot, member.generation), tag as u32, self.clock as u64);
+        assert_eq!(left, member.open[tag].is_some());
+        if left {
+            self.close(hub, slot, tag);
+            self.tell(hub, slot, tag, None);
+        }
+    }
+
+    fn publish(&mut self, hub: usize, channel: usize, priority: u8) {
         let n = self.events.len();
-        self.events.push(Event { channel, began: self.clock, answered: None, got: 0 });
-        let frame = Frame::text(&n.to_string(), &mut Vec::new());
-        let origin = Origin { connection: key(0, 1), request: n as u32 };
+        self.events.push(Event { channel, priority, began: self.clock, answered: None, got: 0 });
+        let event = event(&n.to_string(), priority);
+        let origin = Origin { connection: key(0, 1), request: n as u32, item: 0 };
         let outlet = &mut Pipes(&mut self.pipes[hub]);
-        match self.hubs[hub].publish(&self.names[channel], frame, origin, self.clock as u64, outlet) {
+        match self.hubs[hub].publish(&self.names[channel], event, origin, self.clock as u64, outlet) {
             Publishing::Done(published) => self.answered(n, Ok(published)),
             Publishing::Refused(why) => self.answered(n, Err(why)),
             Publishing::Waiting => {}
@@ -192,42 +267,42 @@ impl World {
         self.read(hub, slot);
         let member = &mut self.members[hub][slot];
         self.hubs[hub].dismiss(key(slot, member.generation), self.clock as u64);
-        member.sessions.iter_mut().for_each(|session| session.cut = true);
-        self.judge(hub, slot);
+        self.judge_order(hub, slot);
         let member = &mut self.members[hub][slot];
-        for channel in 0..CHANNELS {
-            member.lost[channel] += usize::from(member.asked[channel]);
-        }
-        *member = Member { lost: member.lost, ..Member::default() };
+        *member = Member { lost: member.lost + usize::from(member.asked), ..Member::default() };
         self.pipes[hub][slot] = Pipe::default();
     }
 
     /// What the socket of a member was sent since the last look.
     fn read(&mut self, hub: usize, slot: usize) {
-        let member = &mut self.members[hub][slot];
-        let out = &self.pipes[hub][slot].out;
-        while let [head, len, ..] = out[member.read..]
-            && out.len() >= member.read + 2 + usize::from(len)
-        {
-            let payload = &out[member.read + 2..member.read + 2 + usize::from(len)];
-            member.read += 2 + usize::from(len);
+        loop {
+            let member = &mut self.members[hub][slot];
+            let out = &self.pipes[hub][slot].out;
+            let [head, len, ..] = out[member.read..] else { return };
+            let end = member.read + 2 + usize::from(len);
+            if out.len() < end {
+                return;
+            }
+            let payload = std::str::from_utf8(&out[member.read + 2..end]).expect("text");
+            member.read = end;
             assert!(head == 0x81 && len < 126, "the stream is broken");
-            if payload == b"pong" {
+            if payload == "pong" {
                 continue;
             }
-            if let Some(channel) = payload.strip_prefix(b"left") {
-                member.left[usize::from(channel[0] - b'0')] += 1;
+            if let Some(told) = payload.strip_prefix("told") {
+                let (tag, filter) = told.split_at(1);
+                member.told[tag.parse::<usize>().expect("a digit")] = filter.parse().ok();
                 continue;
             }
-            let n: usize = std::str::from_utf8(payload).expect("text").parse().expect("a number");
+            let n: usize = payload.parse().expect("a number");
+            assert!(!member.got.contains(&n), "twice");
+            member.got.push(n);
+            let told = member.told;
             let event = &mut self.events[n];
             event.got += 1;
-            let sessions = &mut member.sessions;
-            let mut sessions = sessions.iter_mut().filter(|session| session.channel == event.channel);
-            let session = sessions.nth(member.left[event.channel]);
-            let session = session.expect("an event without a subscription");
-            assert!(!session.got.contains(&n), "twice");
-            session.got.push(n);
+            let (channel, priority) = (event.channel, event.priority);
+            let open = |tag: &usize| told[*tag].is_some_and(|filter| passes(filter, priority));
+            assert!((0..TAGS).filter(open).any(|tag| self.covers(tag, channel)), "event {n} without a subscription");
         }
     }
 
@@ -271,10 +346,17 @@ impl World {
             self.answered(answer.origin.request as usize, answer.outcome);
         }
         for joined in std::mem::take(&mut self.hubs[hub].effects.joined) {
-            let channel = self.names.iter().position(|name| name == joined.channel.as_str()).expect("ours");
-            assert_eq!(self.members[hub][joined.member.slot as usize].generation, joined.member.generation);
+            let (slot, tag) = (joined.member.slot as usize, joined.tag as usize);
+            assert_eq!(self.members[hub][slot].generation, joined.member.generation);
             if joined.outcome.is_ok() {
-                self.opened(hub, joined.member.slot as usize, channel);
+                self.opened(hub, slot, tag);
+            }
+        }
+        for gap in std::mem::take(&mut self.hubs[hub].effects.gaps) {
+            let channel = self.names.iter().position(|name| name == gap.channel.as_str()).expect("ours");
+            let member = &mut self.members[hub][gap.member.slot as usize];
+            if member.generation == gap.member.generation {
+                member.gaps.push((channel, gap.from, gap.to));
             }
         }
         while let Some((key, _)) = self.hubs[hub].take_cut() {
@@ -285,7 +367,7 @@ impl World {
     }
 
     fn flush(&mut self, hub: usize) {
-        self.hubs[hub].flush(&mut Pipes(&mut self.pipes[hub]));
+        self.hubs[hub].flush(self.clock as u64, &mut Pipes(&mut self.pipes[hub]));
         for slot in 0..MEMBERS {
             self.read(hub, slot);
         }
@@ -300,29 +382,45 @@ impl World {
     }
 
     fn position(&self, n: usize) -> Option<Position> {
-        match self.events[n].answered {
+        match &self.events[n].answered {
             Some((_, Ok(published))) => Some(published.position),
             _ => None,
         }
     }
 
+    /// Of one channel and priority, events come in the order of their positions.
+    fn judge_order(&self, hub: usize, slot: usize) {
+        let got = &self.members[hub][slot].got;
+        let kind = |n: usize| (self.events[n].channel, self.events[n].priority);
+        for (at, one) in got.iter().enumerate() {
+            let next = got[at + 1..].iter().find(|other| kind(**other) == kind(*one));
+            if let (Some(one), Some(other)) = (self.position(*one), next.and_then(|n| self.position(*n))) {
+                assert!(one.epoch != other.epoch || one.offset < other.offset, "another order");
+            }
+        }
+    }
+
+    /// Whether a member was told that it lost an event.
+    fn missed(&self, member: &Member, n: usize) -> bool {
+        let Some(at) = self.position(n) else { return false };
+        let told = |(channel, from, to): &(usize, Position, Position)| {
+            *channel == self.events[n].channel && *from <= at && at <= *to
+        };
+        member.gaps.iter().any(told)
+    }
+
     /// What one member got, against what it was told.
     fn judge(&self, hub: usize, slot: usize) {
-        for session in &self.members[hub][slot].sessions {
-            for pair in session.got.windows(2) {
-                if let (Some(one), Some(other)) = (self.position(pair[0]), self.position(pair[1])) {
-                    assert_eq!((one.epoch, one.offset + 1), (other.epoch, other.offset), "a hole or another order");
-                }
-            }
-            if session.cut {
-                continue;
-            }
+        self.judge_order(hub, slot);
+        let member = &self.members[hub][slot];
+        for session in &member.sessions {
             for (n, event) in self.events.iter().enumerate() {
-                let Some((answered, Ok(_))) = event.answered else { continue };
-                let due = event.channel == session.channel
+                let Some((answered, Ok(_))) = &event.answered else { continue };
+                let due = self.covers(session.tag, event.channel)
+                    && passes(session.filter, event.priority)
                     && event.began > session.since
-                    && session.until.is_none_or(|until| answered < until);
-                assert!(!due || session.got.contains(&n), "event {n} did not come");
+                    && session.until.is_none_or(|until| *answered < until);
+                assert!(!due || member.got.contains(&n) || self.missed(member, n), "event {n} did not come");
             }
         }
     }
@@ -350,11 +448,13 @@ impl World {
             self.judge(hub, slot);
         }
         assert!(self.hubs.iter().all(|hub| hub.pending() == 0), "a publish waits for ever");
+        let gone: usize = self.members.iter().flatten().map(|member| member.lost).sum();
         for (n, event) in self.events.iter().enumerate() {
-            let lost: usize = self.members.iter().flatten().map(|member| member.lost[event.channel]).sum();
-            match event.answered.expect("every publish is answered").1 {
+            let missed = self.members.iter().flatten().filter(|member| self.missed(member, n)).count();
+            match &event.answered.as_ref().expect("every publish is answered").1 {
                 Ok(published) => {
                     let reached = published.reached as usize;
+                    let lost = gone + missed;
                     assert!(event.got <= reached && reached <= event.got + lost, "event {n}: {reached}, {}", event.got);
                 }
                 Err(_) => assert_eq!(event.got, 0, "event {n} was refused and delivered"),
@@ -374,13 +474,15 @@ impl World {
     }
 }
 
-/// Names that the hash gives to these owners; its seed is drawn anew by each process.
+/// Names that the hash gives to these owners, half of them in each of two families; its seed is drawn anew by each
+/// process.
 fn names(owners: &[u8], shards: usize) -> Vec<String> {
-    let mut candidates = (1000..).map(|n| format!("c{n}"));
-    let owned = |owner: &u8| {
-        candidates.find(|name| Channel::owner(name, shards) == usize::from(*owner) % shards).expect("endless")
+    let mut candidates = (0..2).map(|family| (1000..).map(move |n| format!("g{family}.c{n}"))).collect::<Vec<_>>();
+    let owned = |(at, owner): (usize, &u8)| {
+        let owner = usize::from(*owner) % shards;
+        candidates[at % 2].find(|name| Channel::owner(name, shards) == owner).expect("endless")
     };
-    owners.iter().map(owned).collect()
+    owners.iter().enumerate().map(owned).collect()
 }
 
 libfuzzer_sys::fuzz_target!(|input: Input| {
@@ -389,12 +491,22 @@ libfuzzer_sys::fuzz_target!(|input: Input| {
     let shard = |byte: u8| usize::from(byte) % shards;
     let place = |byte: u8| usize::from(byte) % MEMBERS;
     let channel_of = |byte: u8| usize::from(byte) % CHANNELS;
+    let tag_of = |byte: u8| usize::from(byte) % TAGS;
     for step in &input.steps {
         world.clock += 1;
         match *step {
-            Step::Join { hub, member, channel } => world.join(shard(hub), place(member), channel_of(channel)),
-            Step::Leave { hub, member, channel } => world.leave(shard(hub), place(member), channel_of(channel)),
-            Step::Publish { hub, channel } => world.publish(shard(hub), channel_of(channel)),
+            Step::Join { hub, member, tag, filter } => {
+                world.join(shard(hub), place(member), tag_of(tag), filter % FILTERS);
+            }
+            Step::Refilter { hub, member, tag, filter } => {
+                world.refilter(shard(hub), place(member), tag_of(tag), filter % FILTERS);
+            }
+            Step::Leave { hub, member, tag } => world.leave(shard(hub), place(member), tag_of(tag)),
+            Step::Publish { hub, channel, priority } => {
+                // Half of them NORMAL, as most events are.
+                let priority = if priority < 128 { 5 } else { priority % 10 + 1 };
+                world.publish(shard(hub), channel_of(channel), priority);
+            }
             Step::Pong { hub, member } => {
                 let key = key(place(member), world.members[shard(hub)][place(member)].generation);
                 world.hubs[shard(hub)].push_control(key, b"\x81\x04pong");

@@ -1,10 +1,11 @@
-//! One connection's queue against a list of bytes: events, control frames, a greeting and a last word in, flushes into a
-//! socket that takes any number of bytes at a time, and giving up at any moment. What is sent is a prefix of what was
-//! queued, cut only between frames, and the bounds hold.
+//! One connection's queue against a list: events of any priority and rule, control frames, flushes into a socket that
+//! takes any number of bytes at a time, and giving up at any moment. What is sent is what the list says: a higher priority
+//! before a lower one that has not begun, never past a control frame, equal ones in order; what goes for want of room is
+//! what its rule says; and the bounds hold.
 #![no_main]
 use arbitrary::Arbitrary;
-use courier::event::Frame;
-use courier::hub::{Bounds, Flushed, Outbox, Outlet, Sent};
+use courier::event::{Channel, Event, Extras, Facts, Form, Position, Priority};
+use courier::hub::{Bounds, Flushed, Outbox, Outlet, Parcel, Progress, Put, RouterQueue, Sent, Slow};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::rc::Rc;
@@ -14,14 +15,15 @@ struct Input {
     events_max: u8,
     bytes_max: u16,
     control_bytes_max: u8,
+    router_max: u8,
     steps: Vec<Step>,
 }
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    Event { bytes: u8 },
+    Event { bytes: u8, priority: u8, slow: u8, key: u8, mortal: bool },
     Control { bytes: u8 },
-    Flush { room: u16 },
+    Flush { room: u16, later: u8 },
     FlushAll,
     Gone,
     GiveUp,
@@ -54,10 +56,20 @@ impl Outlet for Pipe {
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Event,
-    Control,
+/// What the list knows of an event.
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    priority: u8,
+    slow: Slow,
+    key: u8,
+    until: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Item {
+    bytes: Vec<u8>,
+    /// `None`: a control frame.
+    event: Option<Known>,
 }
 
 struct Checked {
@@ -65,75 +77,148 @@ struct Checked {
     bounds: Bounds,
     pipe: Pipe,
     /// What waits, front first.
-    queue: VecDeque<(Kind, Vec<u8>)>,
+    queue: VecDeque<Item>,
     /// Bytes of the first that are out.
     sent: usize,
     wanted: Vec<u8>,
-    events_out: u64,
     cut: bool,
     count: u32,
+    now_us: u64,
 }
 
 impl Checked {
-    fn waiting(&self, kind: Kind) -> (usize, usize) {
-        let found = self.queue.iter().filter(|item| item.0 == kind);
-        found.fold((0, 0), |(count, bytes), item| (count + 1, bytes + item.1.len()))
+    fn waiting(&self, events: bool) -> (usize, usize) {
+        let found = self.queue.iter().filter(|item| item.event.is_some() == events);
+        found.fold((0, 0), |(count, bytes), item| (count + 1, bytes + item.bytes.len()))
     }
 
-    fn event(&mut self, bytes: u8) {
+    fn fits(&self, slow: Slow, len: usize) -> bool {
+        let (events, bytes) = self.waiting(true);
+        let (events_max, bytes_max) = match slow {
+            Slow::Router => (self.bounds.router.max, self.bounds.router.max * 1024),
+            _ => (self.bounds.events_max, self.bounds.bytes_max),
+        };
+        events < events_max && (events == 0 || bytes + len <= bytes_max)
+    }
+
+    fn event(&mut self, bytes: u8, known: Known) {
         self.count += 1;
-        let frame = Frame::text(&format!("{}{}", self.count, "x".repeat(bytes.into())), &mut Vec::new());
-        let (events, waiting) = self.waiting(Kind::Event);
-        let fits = events < self.bounds.events_max
-            && (events == 0 || waiting + frame.len() <= self.bounds.bytes_max)
-            && !self.cut;
-        assert_eq!(self.outbox.push(&Rc::new(frame.clone()), &self.bounds).is_ok(), fits);
+        let key = if known.key == 0 { String::new() } else { format!(r#","key":"{}""#, known.key) };
+        let text = format!(r#"{{"n":{}{key},"x":"{}"}}"#, self.count, "x".repeat(bytes.into()));
+        let priority = Priority::new(known.priority.into()).expect("1 to 10");
+        let extras = Extras { priority, expires_us: known.until, ..Extras::default() };
+        let event = Event::new(&text, &Facts::default(), Some(Box::new(extras)), 0);
+        let (channel, position) = (Channel::parse("c").expect("a name"), Position { epoch: 1, offset: self.count.into() });
+        let parcel = Rc::new(Parcel::new(event, Form::RAW, position, known.slow, &channel));
+        let fits = self.fits(known.slow, parcel.len()) && !self.cut;
+        assert_eq!(self.outbox.push(&parcel, 0, None, &self.bounds).is_ok(), fits);
+        let item = Item { bytes: parcel.bytes().to_vec(), event: Some(known.clone()) };
         if fits {
-            self.queue.push_back((Kind::Event, frame.bytes().to_vec()));
+            return self.insert(item);
         }
+        let mut lost = Vec::new();
+        let put = self.outbox.force(&parcel, 0, None, &self.bounds, &mut lost);
+        let lost: Vec<Vec<u8>> = lost.iter().map(|(parcel, _)| parcel.bytes().to_vec()).collect();
+        if self.cut || known.slow == Slow::Disconnect {
+            assert_eq!((put, lost.len()), (Put::Refused, 0));
+            return;
+        }
+        let mut gone = Vec::new();
+        while !self.fits(known.slow, item.bytes.len()) {
+            let Some(victim) = self.victim(&known, item.bytes.len()) else {
+                gone.push(item.bytes);
+                assert_eq!((put, lost), (Put::Dropped, gone));
+                return;
+            };
+            gone.push(self.queue.remove(victim).expect("found").bytes);
+        }
+        assert_eq!((put, lost), (Put::Taken, gone));
+        self.insert(item);
+    }
+
+    fn insert(&mut self, item: Item) {
+        let priority = |item: &Item| item.event.as_ref().map(|event| event.priority);
+        let mut at = self.queue.len();
+        while at > usize::from(self.sent > 0)
+            && priority(&self.queue[at - 1]).is_some_and(|before| Some(before) < priority(&item))
+        {
+            at -= 1;
+        }
+        self.queue.insert(at, item);
+    }
+
+    /// Which waiting event goes for a new one.
+    fn victim(&self, new: &Known, len: usize) -> Option<usize> {
+        let begun = usize::from(self.sent > 0);
+        let events: Vec<(usize, &Known, usize)> = (self.queue.iter().enumerate().skip(begun))
+            .filter_map(|(at, item)| item.event.as_ref().map(|event| (at, event, item.bytes.len())))
+            .collect();
+        if new.slow == Slow::Router {
+            let below = || events.iter().filter(|(_, e, _)| e.slow == Slow::Router && e.priority < new.priority);
+            let over = (self.waiting(true).1 + len).saturating_sub(self.bounds.router.max * 1024);
+            let lowest = below().map(|(_, e, _)| e.priority).min()?;
+            let enough = below().map(|(_, _, bytes)| bytes).sum::<usize>() >= over;
+            return below().rev().find(|(_, e, _)| e.priority == lowest).filter(|_| enough).map(|(at, _, _)| *at);
+        }
+        let same = |e: &Known| new.slow == Slow::Conflate && e.slow == Slow::Conflate && e.key == new.key && new.key > 0;
+        if let Some((at, _, _)) = events.iter().find(|(_, e, _)| same(e)) {
+            return Some(*at);
+        }
+        let tells = |e: &Known| matches!(e.slow, Slow::DropOldest | Slow::Conflate);
+        let lowest = events.iter().filter(|(_, e, _)| tells(e)).map(|(_, e, _)| e.priority).min()?;
+        let oldest = events.iter().find(|(_, e, _)| tells(e) && e.priority == lowest);
+        oldest.filter(|_| lowest <= new.priority).map(|(at, _, _)| *at)
     }
 
     fn control(&mut self, bytes: u8) {
         self.count += 1;
         let frame = vec![self.count as u8; usize::from(bytes) + 1];
-        let (_, waiting) = self.waiting(Kind::Control);
+        let (_, waiting) = self.waiting(false);
         let fits = waiting == 0 || waiting + frame.len() <= self.bounds.control_bytes_max;
         assert_eq!(self.outbox.push_control(&frame, &self.bounds).is_ok(), fits);
         if fits {
-            self.queue.push_back((Kind::Control, frame));
+            self.queue.push_back(Item { bytes: frame, event: None });
         }
     }
 
     fn flush(&mut self, room: usize) {
         self.pipe.room = room;
-        let (flushed, events) = self.outbox.flush(0, &mut self.pipe);
+        let progress = self.outbox.flush(0, self.now_us, &mut self.pipe);
+        let Progress { end, delivered, expired } = progress;
+        let (now_us, begun, before) = (self.now_us, self.sent > 0, self.queue.len());
+        let mut at = 0;
+        self.queue.retain(|item| {
+            at += 1;
+            let late = item.event.as_ref().and_then(|event| event.until).is_some_and(|until| until <= now_us);
+            !late || begun && at == 1
+        });
+        assert_eq!(expired as usize, before - self.queue.len());
         let mut left = if self.pipe.gone { 0 } else { room };
         let mut done = 0;
-        while let Some((kind, bytes)) = self.queue.front() {
-            let n = left.min(bytes.len() - self.sent);
-            self.wanted.extend_from_slice(&bytes[self.sent..self.sent + n]);
+        while let Some(item) = self.queue.front() {
+            let n = left.min(item.bytes.len() - self.sent);
+            self.wanted.extend_from_slice(&item.bytes[self.sent..self.sent + n]);
             left -= n;
             self.sent += n;
-            if self.sent < bytes.len() {
+            if self.sent < item.bytes.len() {
                 break;
             }
-            done += u64::from(*kind == Kind::Event);
+            done += u64::from(item.event.is_some());
             self.sent = 0;
             self.queue.pop_front();
         }
-        self.events_out += events;
-        assert_eq!(events, done);
+        assert_eq!(delivered, done);
         let expected = match (self.queue.is_empty(), self.pipe.gone) {
             (true, _) => Flushed::Empty,
             (false, true) => Flushed::Gone,
             (false, false) => Flushed::Blocked,
         };
-        assert_eq!(flushed, expected);
+        assert_eq!(end, expected);
     }
 
     fn give_up(&mut self) {
         let kept = if self.sent > 0 { self.queue.pop_front() } else { None };
-        let dropped = self.waiting(Kind::Event).0;
+        let dropped = self.waiting(true).0;
         self.queue.clear();
         self.queue.extend(kept);
         self.cut = true;
@@ -142,17 +227,19 @@ impl Checked {
 
     fn check(&self) {
         assert_eq!(self.pipe.out, self.wanted);
-        assert_eq!((self.outbox.events(), self.outbox.event_bytes()), self.waiting(Kind::Event));
+        assert_eq!((self.outbox.events(), self.outbox.event_bytes()), self.waiting(true));
+        assert_eq!(self.outbox.control_bytes(), self.waiting(false).1);
         assert_eq!(self.outbox.is_empty(), self.queue.is_empty());
-        assert!(self.outbox.events() <= self.bounds.events_max);
+        assert!(self.outbox.events() <= self.bounds.events_max.max(self.bounds.router.max));
     }
 }
 
 libfuzzer_sys::fuzz_target!(|input: Input| {
     let bounds = Bounds {
-        events_max: usize::from(input.events_max) + 1,
+        events_max: usize::from(input.events_max % 16) + 1,
         bytes_max: input.bytes_max.into(),
         control_bytes_max: input.control_bytes_max.into(),
+        router: RouterQueue { max: usize::from(input.router_max % 16) + 1, multi: false },
     };
     let mut checked = Checked {
         outbox: Outbox::default(),
@@ -161,15 +248,23 @@ libfuzzer_sys::fuzz_target!(|input: Input| {
         queue: VecDeque::new(),
         sent: 0,
         wanted: Vec::new(),
-        events_out: 0,
         cut: false,
         count: 0,
+        now_us: 0,
     };
     for step in input.steps {
         match step {
-            Step::Event { bytes } => checked.event(bytes),
+            Step::Event { bytes, priority, slow, key, mortal } => {
+                let slow = [Slow::Disconnect, Slow::DropOldest, Slow::Conflate, Slow::Router][usize::from(slow % 4)];
+                let priority = if priority < 128 { 5 } else { priority % 10 + 1 };
+                let until = mortal.then_some(checked.now_us + 100);
+                checked.event(bytes, Known { priority, slow, key: key % 4, until });
+            }
             Step::Control { bytes } => checked.control(bytes),
-            Step::Flush { room } => checked.flush(room.into()),
+            Step::Flush { room, later } => {
+                checked.now_us += u64::from(later);
+                checked.flush(room.into());
+            }
             Step::FlushAll => checked.flush(1 << 30),
             Step::Gone => checked.pipe.gone = true,
             Step::GiveUp => checked.give_up(),
