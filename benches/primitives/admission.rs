@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use courier::session::admission::{Limits, Said, admit, write_answer_head};
 use courier::session::{Door, Heartbeat, Options, RouterLimits, Stamp};
-use courier::stdx::clock::Now;
+use courier::stdx::clock::{Now, TimeText};
 
 use crate::{Operation, Primitive};
 
@@ -65,10 +65,10 @@ fn envelope_with_all() -> Operation {
 fn answer() -> Operation {
     let said = Said { channel: Some("orders.new"), body: EVENT.as_bytes(), ..Said::default() };
     let admitted = admit(&said, &LIMITS, &options(), NOW).expect("the publish is valid");
-    let mut out = Vec::new();
+    let (mut out, mut time_text) = (Vec::new(), TimeText::default());
     Box::new(move || {
         out.clear();
-        write_answer_head(black_box(&admitted.channel), &admitted.facts, NOW, &mut out);
+        write_answer_head(black_box(&admitted.channel), &admitted.facts, time_text.at(NOW.unix_ms), &mut out);
         black_box(&out);
     })
 }

@@ -9,10 +9,15 @@ mod event;
 mod hub;
 mod json;
 mod mailbox;
+mod shard;
 mod stdx;
 mod wire;
 
 use rustix::time::{ClockId, clock_gettime};
+
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One repetition of what is measured. What it needs was made by its setup, so it allocates only if the primitive does.
 pub type Operation = Box<dyn FnMut()>;
@@ -51,6 +56,7 @@ fn primitives() -> impl Iterator<Item = Primitive> {
         event::PRIMITIVES,
         admission::PRIMITIVES,
         hub::PRIMITIVES,
+        shard::PRIMITIVES,
         mailbox::PRIMITIVES,
         stdx::PRIMITIVES,
         json::PRIMITIVES,

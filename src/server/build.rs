@@ -41,6 +41,7 @@ const EPHEMERAL_IDLE_US: u64 = 60_000_000;
 /// The path `/echo` exists when this variable is `1` (contract 2).
 const ECHO_VARIABLE: &str = "COURIER_TEST_ECHO";
 
+/// What the shards share.
 pub fn shared(settings: &Settings, shards: usize, doorbells: Vec<Arc<Doorbell>>) -> Shared {
     Shared {
         census: Census::new(settings.max_total_connections, settings.max_connections_per_address),
@@ -53,10 +54,12 @@ pub fn shared(settings: &Settings, shards: usize, doorbells: Vec<Arc<Doorbell>>)
     }
 }
 
+/// The lanes between them.
 pub fn ports(settings: &Settings, shared: &Shared) -> Vec<Port<Batch>> {
     mesh(shared.doorbells.len(), settings.mailbox.batches, &shared.doorbells)
 }
 
+/// What one shard is told.
 pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Options {
     let session = session(settings);
     let mut options = Options {
