@@ -1,7 +1,7 @@
 //! What the hub must know of an event, read in one pass over its text and without a copy: that it is a JSON
 //! object with something in it, its type, its timestamp and its source. All else is forwarded unread.
 
-use super::walk::{Stray, Walk};
+use super::walk::{Stray, Walk, Word};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -77,34 +77,38 @@ impl<'e> Facts<'e> {
     /// # Errors
     /// [`Stray`] when it is not JSON.
     pub fn walk(walk: &mut Walk<'e>) -> Result<Facts<'e>, Stray> {
-        let mut facts = Facts::default();
-        let (mut timestamp, mut source) = (Text(None), Text(None));
+        let (mut kind, mut timestamp, mut source) = (None, None, None);
+        let mut nested = Nested::default();
+        let (mut data_bytes, mut metadata_bytes, mut fields) = (0, 0, 0);
         let mut more = walk.enter()?;
         while more {
-            facts.fields += 1;
+            fields += 1;
             match &*walk.key()? {
-                "type" => facts.kind = walk.string_value()?,
-                "timestamp" => facts.timestamp = walk.string_value()?,
-                "source" => facts.source = walk.string_value()?,
-                "metadata" => {
+                b"type" => kind = walk.string_value()?,
+                b"timestamp" => timestamp = walk.string_value()?,
+                b"source" => source = walk.string_value()?,
+                b"metadata" => {
                     let start = walk.at();
-                    (timestamp, source) = metadata(walk)?;
-                    facts.metadata_bytes = walk.since(start).len();
+                    nested = Nested::walk(walk)?;
+                    metadata_bytes = walk.at() - start;
                 }
-                "data" => facts.data_bytes = walk.value()?.len(),
-                _ => {
-                    walk.value()?;
+                b"data" => {
+                    let start = walk.at();
+                    walk.pass()?;
+                    data_bytes = walk.at() - start;
                 }
+                _ => walk.pass()?,
             }
             more = walk.more()?;
         }
-        if facts.timestamp.0.is_none() {
-            facts.timestamp = timestamp;
-        }
-        if facts.source.0.is_none() {
-            facts.source = source;
-        }
-        Ok(facts)
+        let text = |word: Option<Word>| Text(word.and_then(|word| word.of(walk.text())));
+        let or_nested = |outer: Option<Word>, inner: Option<Word>| match text(outer) {
+            Text(None) => text(inner),
+            outer => outer,
+        };
+        let timestamp = or_nested(timestamp, nested.timestamp);
+        let source = or_nested(source, nested.source);
+        Ok(Facts { kind: text(kind), timestamp, source, data_bytes, metadata_bytes, fields })
     }
 
     /// Whether the event is `{}`.
@@ -114,24 +118,30 @@ impl<'e> Facts<'e> {
 }
 
 /// `timestamp` and `source` of the `metadata` of the nested form; anything but an object counts as absent.
-fn metadata<'e>(walk: &mut Walk<'e>) -> Result<(Text<'e>, Text<'e>), Stray> {
-    let (mut timestamp, mut source) = (Text(None), Text(None));
-    if walk.ahead() != b'{' {
-        walk.value()?;
-        return Ok((timestamp, source));
-    }
-    let mut more = walk.enter()?;
-    while more {
-        match &*walk.key()? {
-            "timestamp" => timestamp = walk.string_value()?,
-            "source" => source = walk.string_value()?,
-            _ => {
-                walk.value()?;
-            }
+#[derive(Default)]
+struct Nested {
+    timestamp: Option<Word>,
+    source: Option<Word>,
+}
+
+impl Nested {
+    fn walk(walk: &mut Walk<'_>) -> Result<Nested, Stray> {
+        let mut nested = Nested::default();
+        if walk.ahead() != b'{' {
+            walk.pass()?;
+            return Ok(nested);
         }
-        more = walk.more()?;
+        let mut more = walk.enter()?;
+        while more {
+            match &*walk.key()? {
+                b"timestamp" => nested.timestamp = walk.string_value()?,
+                b"source" => nested.source = walk.string_value()?,
+                _ => walk.pass()?,
+            }
+            more = walk.more()?;
+        }
+        Ok(nested)
     }
-    Ok((timestamp, source))
 }
 
 fn not_an_object(text: &str) -> BadEvent {

@@ -3,7 +3,7 @@
 /// Bytes of a string that mean themselves, looked at eight at a time: the sign bit of a byte is set where it is below
 /// 0x20, a quote or a backslash. A borrow can set it falsely only above one that is set rightly, and only the lowest
 /// counts.
-#[inline]
+#[inline(always)]
 pub fn plain_bytes(text: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const SIGNS: u64 = u64::from_ne_bytes([0x80; 8]);

@@ -2,7 +2,7 @@
 //! for, and passes over the rest. Made for what is forwarded verbatim, where a document is never needed. It says that
 //! something is wrong, not what: that is told by a reader with better words, when it matters.
 
-use super::facts::{DEPTH_MAX, Text};
+use super::facts::DEPTH_MAX;
 use super::plain::plain_bytes;
 use std::borrow::Cow;
 
@@ -23,24 +23,27 @@ pub enum Stray {
     TooDeep,
 }
 
-/// A string as it stands between its quotes.
+/// Where a string stands between its quotes. Most strings are passed over, so that text is made only of those that
+/// somebody reads.
 #[derive(Clone, Copy, Debug)]
-struct Word<'t> {
-    raw: &'t str,
+pub struct Word {
+    start: usize,
+    end: usize,
     escaped: bool,
 }
 
-impl<'t> Word<'t> {
-    /// The string, unless it escapes half a character, which no text can hold.
+impl Word {
+    /// The string, unless it escapes half a character, which no text can hold. `text` is what was walked over.
     #[inline]
-    fn text(self) -> Option<Cow<'t, str>> {
-        if self.escaped { self.unescaped().map(Cow::Owned) } else { Some(Cow::Borrowed(self.raw)) }
+    pub fn of(self, text: &str) -> Option<Cow<'_, str>> {
+        let raw = &text[self.start..self.end];
+        if self.escaped { unescaped(raw).map(Cow::Owned) } else { Some(Cow::Borrowed(raw)) }
     }
+}
 
-    #[cold]
-    fn unescaped(self) -> Option<String> {
-        serde_json::from_str(&format!("\"{}\"", self.raw)).ok()
-    }
+#[cold]
+fn unescaped(raw: &str) -> Option<String> {
+    serde_json::from_str(&format!("\"{raw}\"")).ok()
 }
 
 impl<'t> Walk<'t> {
@@ -52,7 +55,7 @@ impl<'t> Walk<'t> {
     }
 
     /// The byte ahead; 0, which no JSON holds outside of its strings, at the end.
-    #[inline]
+    #[inline(always)]
     pub fn ahead(&self) -> u8 {
         self.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
@@ -65,6 +68,11 @@ impl<'t> Walk<'t> {
     /// What was passed since then.
     pub fn since(&self, start: usize) -> &'t str {
         &self.text[start..self.at]
+    }
+
+    /// What it walks over.
+    pub fn text(&self) -> &'t str {
+        self.text
     }
 
     /// Nothing may follow but space.
@@ -89,6 +97,7 @@ impl<'t> Walk<'t> {
     }
 
     /// Behind a member's value: whether another member follows; else the object is left.
+    #[inline(always)]
     pub fn more(&mut self) -> Result<bool, Stray> {
         self.skip_space();
         match self.ahead() {
@@ -110,15 +119,19 @@ impl<'t> Walk<'t> {
         self.depth -= 1;
     }
 
-    /// The key of the member ahead; its value is next. One that no text can hold is empty.
-    #[inline]
-    pub fn key(&mut self) -> Result<Cow<'t, str>, Stray> {
+    /// The key of the member ahead, in UTF-8; its value is next. One that no text can hold is empty.
+    #[inline(always)]
+    pub fn key(&mut self) -> Result<Cow<'t, [u8]>, Stray> {
         let key = self.pass_key()?;
-        Ok(if key.escaped { key.text().unwrap_or_default() } else { Cow::Borrowed(key.raw) })
+        if key.escaped {
+            let key = key.of(self.text).unwrap_or_default();
+            return Ok(Cow::Owned(key.into_owned().into_bytes()));
+        }
+        Ok(Cow::Borrowed(&self.text.as_bytes()[key.start..key.end]))
     }
 
-    #[inline]
-    fn pass_key(&mut self) -> Result<Word<'t>, Stray> {
+    #[inline(always)]
+    fn pass_key(&mut self) -> Result<Word, Stray> {
         let key = self.string()?;
         self.skip_space();
         self.take(b':')?;
@@ -127,18 +140,30 @@ impl<'t> Walk<'t> {
     }
 
     /// The value ahead, if it is a string.
-    #[inline]
-    pub fn string_value(&mut self) -> Result<Text<'t>, Stray> {
+    #[inline(always)]
+    pub fn string_value(&mut self) -> Result<Option<Word>, Stray> {
         if self.ahead() == b'"' {
-            return Ok(Text(self.string()?.text()));
+            return self.string().map(Some);
         }
-        self.value()?;
-        Ok(Text(None))
+        self.pass()?;
+        Ok(None)
     }
 
     /// Passes over the value ahead, whatever it is; answers its text.
     pub fn value(&mut self) -> Result<&'t str, Stray> {
         let start = self.at;
+        self.pass()?;
+        Ok(self.since(start))
+    }
+
+    /// Passes over the value ahead, whatever it is.
+    #[inline(always)]
+    pub fn pass(&mut self) -> Result<(), Stray> {
+        // What nearly all are.
+        if self.ahead() == b'"' { self.string().map(|_| ()) } else { self.pass_any() }
+    }
+
+    fn pass_any(&mut self) -> Result<(), Stray> {
         // One bit per bracket that is open, the innermost lowest: set for an object.
         let (mut objects, mut open) = (0u128, 0usize);
         loop {
@@ -172,7 +197,7 @@ impl<'t> Walk<'t> {
             }
             loop {
                 if open == 0 {
-                    return Ok(self.since(start));
+                    return Ok(());
                 }
                 self.skip_space();
                 let in_object = objects & 1 == 1;
@@ -196,6 +221,7 @@ impl<'t> Walk<'t> {
         }
     }
 
+    #[inline(always)]
     fn take(&mut self, byte: u8) -> Result<(), Stray> {
         if self.ahead() != byte {
             return Err(Stray::Syntax);
@@ -204,7 +230,7 @@ impl<'t> Walk<'t> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip_space(&mut self) {
         while matches!(self.ahead(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
@@ -246,24 +272,34 @@ impl<'t> Walk<'t> {
         if self.at > start { Ok(()) } else { Err(Stray::Syntax) }
     }
 
-    fn string(&mut self) -> Result<Word<'t>, Stray> {
-        self.take(b'"')?;
-        let start = self.at;
-        let mut escaped = false;
+    #[inline(always)]
+    fn string(&mut self) -> Result<Word, Stray> {
+        if self.ahead() != b'"' {
+            return Err(Stray::Syntax);
+        }
+        let (bytes, start) = (self.text.as_bytes(), self.at + 1);
+        let end = start + plain_bytes(&bytes[start..]);
+        if bytes.get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return Ok(Word { start, end, escaped: false });
+        }
+        self.at = end;
+        self.escaped_string(start)
+    }
+
+    /// The rest of a string that is not plain, from its first backslash on.
+    #[cold]
+    fn escaped_string(&mut self, start: usize) -> Result<Word, Stray> {
         loop {
-            self.at += plain_bytes(&self.text.as_bytes()[self.at..]);
             match self.ahead() {
                 b'"' => {
-                    let raw = self.since(start);
                     self.at += 1;
-                    return Ok(Word { raw, escaped });
+                    return Ok(Word { start, end: self.at - 1, escaped: true });
                 }
-                b'\\' => {
-                    escaped = true;
-                    self.escape()?;
-                }
+                b'\\' => self.escape()?,
                 _ => return Err(Stray::Syntax),
             }
+            self.at += plain_bytes(self.text.as_bytes().get(self.at..).unwrap_or_default());
         }
     }
 

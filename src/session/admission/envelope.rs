@@ -121,15 +121,13 @@ impl<'b> Envelope<'b> {
         let mut more = walk.enter()?;
         while more {
             match &*walk.key()? {
-                "channel" => set(&mut envelope.channel, "channel", channel(walk)?)?,
-                "data" => set(&mut envelope.data, "data", data(walk)?)?,
-                "priority" => set(&mut envelope.priority, "priority", unless_null(walk)?)?,
-                "id" => set(&mut envelope.id, "id", unless_null(walk)?)?,
-                "ttl" => set(&mut envelope.ttl, "ttl", unless_null(walk)?)?,
-                "exclude" => set(&mut envelope.exclude, "exclude", unless_null(walk)?)?,
-                _ => {
-                    walk.value()?;
-                }
+                b"channel" => set(&mut envelope.channel, "channel", channel(walk)?)?,
+                b"data" => set(&mut envelope.data, "data", data(walk)?)?,
+                b"priority" => set(&mut envelope.priority, "priority", unless_null(walk)?)?,
+                b"id" => set(&mut envelope.id, "id", unless_null(walk)?)?,
+                b"ttl" => set(&mut envelope.ttl, "ttl", unless_null(walk)?)?,
+                b"exclude" => set(&mut envelope.exclude, "exclude", unless_null(walk)?)?,
+                _ => walk.pass()?,
             }
             more = walk.more()?;
         }
@@ -151,7 +149,8 @@ fn channel<'b>(walk: &mut Walk<'b>) -> Result<Option<Text<'b>>, Stray> {
     if walk.ahead() == b'n' {
         return walk.value().map(|_| None);
     }
-    walk.string_value().map(Some)
+    let word = walk.string_value()?;
+    Ok(Some(Text(word.and_then(|word| word.of(walk.text())))))
 }
 
 type Data<'b> = (&'b str, Option<Facts<'b>>);
