@@ -4,7 +4,7 @@
 use courier::event::{BadEvent, DEPTH_MAX, Facts};
 use courier::session::admission::{Limits, Said, admit, write_answer_head, write_answer_tail};
 use courier::session::{Heartbeat, Options, RouterLimits, Stamp, batch, cloudevents};
-use courier::stdx::clock::Now;
+use courier::stdx::clock::{Now, TimeText};
 use serde_json::Value;
 
 const NOW: Now = Now { steady_us: 0, unix_ms: 1_795_271_775_123 };
@@ -88,7 +88,7 @@ fn publish(channel: Option<&str>, body: &[u8], stamp: Stamp) {
             assert!(admitted.event.text().len() <= BYTES_MAX + 64);
             Facts::read(admitted.event.text()).expect("what goes out is an event");
             let mut answer = Vec::new();
-            write_answer_head(&admitted.channel, &admitted.facts, NOW, &mut answer);
+            write_answer_head(&admitted.channel, &admitted.facts, TimeText::default().at(NOW.unix_ms), &mut answer);
             write_answer_tail(courier::event::Position { epoch: 1, offset: 2 }, 3, &mut answer);
             let answer: Value = serde_json::from_slice(&answer).expect("the answer is JSON");
             assert_eq!(answer["channel"], &*admitted.channel);

@@ -10,6 +10,7 @@ use super::slow::Slow;
 use super::types::Rule;
 use crate::event::{Channel, Event, Filter, Form};
 use crate::stdx::slab::Slab;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -89,7 +90,8 @@ pub(super) struct Crowd {
     pub generation: u32,
     pub source: Source,
     pub manner: Manner,
-    pub direct: Vec<Seat>,
+    /// In the crowd itself while they are few, as they are where every user has a channel.
+    pub direct: SmallVec<[Seat; 2]>,
     pub queued: Vec<Entry>,
     /// The events of this turn that direct subscribers have not been sent yet.
     pub turn: Vec<Carried>,
@@ -106,7 +108,7 @@ impl Crowd {
             generation: 0,
             source,
             manner,
-            direct: Vec::new(),
+            direct: SmallVec::new(),
             queued: Vec::new(),
             turn: Vec::new(),
             turn_bytes: 0,
@@ -126,13 +128,16 @@ impl Crowd {
     }
 }
 
+/// The crowds of one channel or pattern, nearly always one.
+pub(super) type CrowdList = SmallVec<[u32; 4]>;
+
 /// One channel, as far as this shard's members hear it.
 pub(super) struct Local {
     pub channel: Channel,
     pub owner: usize,
     pub slow: Slow,
     /// The crowds that hear this channel by its name.
-    pub exact: Vec<u32>,
+    pub exact: CrowdList,
     /// Subscriptions in those.
     pub members: u32,
     /// Joins that the owner has not answered.
@@ -144,7 +149,7 @@ pub(super) struct Local {
 
 impl Local {
     pub fn new(channel: Channel, owner: usize, slow: Slow) -> Local {
-        let (exact, patterned) = (Vec::new(), Vec::new());
+        let (exact, patterned) = (SmallVec::new(), Vec::new());
         Local { channel, owner, slow, exact, members: 0, pending: 0, patterned, resolved: 0 }
     }
 
@@ -157,6 +162,30 @@ impl Local {
         match self.exact.get(at) {
             Some(crowd) => *crowd,
             None => self.patterned[at - self.exact.len()],
+        }
+    }
+}
+
+/// Empty turns, for crowds that have an event to send. A crowd has none of its own between its turns: one that was just
+/// used is still in the core's cache, and a million quiet channels keep no memory for it.
+#[derive(Default)]
+pub(super) struct SpareTurns(Vec<Vec<Carried>>);
+
+/// Turns that are kept: more crowds than a turn of the shard usually has events.
+const SPARE_TURNS_MAX: usize = 1024;
+/// Larger ones go back to the allocator, so that all that are kept take a few MiB at most.
+const SPARE_TURN_EVENTS_MAX: usize = 64;
+
+impl SpareTurns {
+    pub fn take(&mut self) -> Vec<Carried> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// `turn` is empty.
+    pub fn give(&mut self, turn: Vec<Carried>) {
+        debug_assert!(turn.is_empty(), "it would be sent again");
+        if self.0.len() < SPARE_TURNS_MAX && turn.capacity() <= SPARE_TURN_EVENTS_MAX {
+            self.0.push(turn);
         }
     }
 }

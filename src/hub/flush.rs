@@ -55,7 +55,7 @@ impl Subscriptions {
             (self.joined, self.joined_ends) = (joined, ends);
         }
         parcels.clear();
-        self.crowds.at_mut(slot).expect("a flush closes no crowd").turn = parcels;
+        self.spare_turns.give(parcels);
     }
 
     #[inline]

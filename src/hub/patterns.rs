@@ -1,7 +1,7 @@
 //! The patterns that this shard's members hear, and those that other shards watch for theirs. What a channel resolves
 //! to is kept beside the channel and looked up again only after the patterns have changed.
 
-use super::crowds::NONE;
+use super::crowds::{CrowdList, NONE};
 use super::index::PatternIndex;
 use crate::event::Pattern;
 use crate::stdx::slab::{Key, Slab};
@@ -12,7 +12,7 @@ type ByPattern = HashMap<Pattern, u32, foldhash::quality::RandomState>;
 /// A pattern that members of this shard hear.
 pub(super) struct Heard {
     pub pattern: Pattern,
-    pub crowds: Vec<u32>,
+    pub crowds: CrowdList,
     /// Shards that have not said yet that they watch for it.
     pub missing: usize,
     /// Subscriptions that wait for that.
@@ -50,7 +50,8 @@ impl Patterns {
 
     /// Adds a pattern that is not there and for which `missing` shards are asked to watch.
     pub fn add(&mut self, pattern: &Pattern, missing: usize) -> Key {
-        let heard = Heard { pattern: pattern.clone(), crowds: Vec::new(), missing, waiting: Vec::new() };
+        let heard =
+            Heard { pattern: pattern.clone(), crowds: CrowdList::new(), missing, waiting: Vec::new() };
         let Ok(key) = self.slab.insert(heard) else {
             unreachable!("there are fewer patterns than subscriptions")
         };

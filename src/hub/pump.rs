@@ -86,7 +86,10 @@ impl Subscriptions {
             if !crowd.direct.is_empty() {
                 match crowd.turn.first() {
                     Some(first) => crowd.mixed |= first.priority() != parcel.priority(),
-                    None => self.dirty_crowds.push(Key { slot, generation: crowd.generation }),
+                    None => {
+                        crowd.turn = self.spare_turns.take();
+                        self.dirty_crowds.push(Key { slot, generation: crowd.generation });
+                    }
                 }
                 crowd.turn_bytes += parcel.len();
                 crowd.turn.push(Carried::new(parcel, shared.as_ref()));

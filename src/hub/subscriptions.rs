@@ -1,7 +1,7 @@
 //! Who on this shard hears what: members, their subscriptions, and the crowds in which these sit. Called by the hub;
 //! the way of an event through the crowds is in `pump`, the way onto the sockets in `flush`.
 
-use super::crowds::{Crowd, Filters, Local, Manner, NONE, Source};
+use super::crowds::{Crowd, CrowdList, Filters, Local, Manner, NONE, Source, SpareTurns};
 use super::gaps::Gaps;
 use super::idle::Idle;
 use super::members::{Badge, Member, Place, Subscription};
@@ -33,6 +33,7 @@ pub struct Subscriptions {
     pub(super) delivery: u64,
     /// Crowds with events of this turn, in the order in which they got the first.
     pub(super) dirty_crowds: Vec<Key>,
+    pub(super) spare_turns: SpareTurns,
     /// Members whose outbox is to be flushed at the end of the turn.
     pub(super) dirty_members: Vec<u32>,
     /// Members that are given up; each once.
@@ -72,6 +73,7 @@ impl Subscriptions {
             renderers,
             delivery: 0,
             dirty_crowds: Vec::new(),
+            spare_turns: SpareTurns::default(),
             dirty_members: Vec::new(),
             cut: Vec::new(),
             gaps: Gaps::default(),
@@ -100,7 +102,7 @@ impl Subscriptions {
         self.members[slot] = Member { generation: key.generation, ..Member::default() };
     }
 
-    fn crowds_of(&mut self, source: Source) -> &mut Vec<u32> {
+    fn crowds_of(&mut self, source: Source) -> &mut CrowdList {
         match source {
             Source::Channel(local) => {
                 &mut self.locals.at_mut(local).expect("a crowd keeps its channel").exact

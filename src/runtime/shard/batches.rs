@@ -165,7 +165,7 @@ impl<D: Driver> Shard<D> {
         let Admitted { channel, event, facts } = admitted;
         let keep = keep(&channel, &event);
         let mut head = Vec::new();
-        admission::write_answer_head(&channel, &facts, now, &mut head);
+        admission::write_answer_head(&channel, &facts, self.time_text.at(now.unix_ms), &mut head);
         match self.hand_in(driver, &channel, event, origin, now) {
             Outcome::Done(published) => Some(self.result(head, Ok(published), keep)),
             Outcome::Waiting => {

@@ -30,7 +30,7 @@ use crate::mailbox::lanes::Port;
 use crate::mailbox::pulse::Pulse;
 use crate::metrics::ShardState;
 use crate::session::dialect::compressed::compress_from;
-use crate::stdx::clock::Now;
+use crate::stdx::clock::{Now, TimeText};
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::wheel::Wheel;
 use crate::wire::http::imf_fixdate;
@@ -93,6 +93,8 @@ pub struct Shard<D: Driver> {
     random: u64,
     date: [u8; 29],
     date_s: u64,
+    /// The time of this turn, for answers.
+    time_text: TimeText,
     scratch: Vec<u8>,
     decoded: Vec<u8>,
     answer: Vec<u8>,
@@ -136,6 +138,7 @@ impl<D: Driver> Shard<D> {
             random,
             date: [b' '; 29],
             date_s: u64::MAX,
+            time_text: TimeText::default(),
             scratch: vec![0; SCRATCH_BYTES],
             decoded: Vec::new(),
             answer: Vec::new(),

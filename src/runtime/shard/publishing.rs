@@ -90,7 +90,12 @@ impl<D: Driver> Shard<D> {
         self.answer.clear();
         match outcome {
             Outcome::Done(published) => {
-                admission::write_answer_head(&channel, &facts, now, &mut self.answer);
+                admission::write_answer_head(
+                    &channel,
+                    &facts,
+                    self.time_text.at(now.unix_ms),
+                    &mut self.answer,
+                );
                 self.finish_answer(&published, keep);
                 let body = published.first.as_deref().unwrap_or(&self.answer);
                 let answer = Answer { status: 200, content_type: Some(JSON), fields: &[], body };
@@ -98,7 +103,12 @@ impl<D: Driver> Shard<D> {
                 publisher.answer(&form, answer, date);
             }
             Outcome::Waiting => {
-                admission::write_answer_head(&channel, &facts, now, &mut self.answer);
+                admission::write_answer_head(
+                    &channel,
+                    &facts,
+                    self.time_text.at(now.unix_ms),
+                    &mut self.answer,
+                );
                 publisher.answer_later(form, &self.answer);
                 if keep.is_some() {
                     let place = (key, origin.request, SINGLE);

@@ -40,7 +40,7 @@ impl<D: Driver> Shard<D> {
         };
         let keep = keep(&channel, &event);
         let mut head = Vec::new();
-        admission::write_answer_head(&channel, &facts, now, &mut head);
+        admission::write_answer_head(&channel, &facts, self.time_text.at(now.unix_ms), &mut head);
         let said = Publish { reference, event_id: event_id.unwrap_or_default(), head, keep };
         let origin = Origin { connection: key, request: 0, item: SINGLE };
         match self.hand_in(driver, &channel, event, origin, now) {

@@ -1,10 +1,12 @@
 //! The answer to a publish (contract 3.1): written in two parts, since the second waits for the channel's owner.
 
 use crate::event::{Facts, Position, unix_ms_of, write_decimal};
-use crate::stdx::clock::{Now, rfc3339_ms};
+#[cfg(doc)]
+use crate::stdx::clock::TimeText;
+use crate::stdx::clock::rfc3339_ms;
 
-/// The first part of the answer, which is known before the event is numbered.
-pub fn write_answer_head(channel: &str, facts: &Facts<'_>, now: Now, out: &mut Vec<u8>) {
+/// The first part of the answer, which is known before the event is numbered. `now` is the time, as [`TimeText`] writes it.
+pub fn write_answer_head(channel: &str, facts: &Facts<'_>, now: &[u8; 24], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"status\":\"published\",\"channel\":\"");
     out.extend_from_slice(channel.as_bytes());
     out.extend_from_slice(b"\",\"event_type\":");
@@ -13,10 +15,14 @@ pub fn write_answer_head(channel: &str, facts: &Facts<'_>, now: Now, out: &mut V
         Some(kind) => write_string(kind, out),
     }
     out.extend_from_slice(b",\"timestamp\":\"");
-    let own = facts.timestamp.0.as_deref().and_then(unix_ms_of);
-    let mut stamp = [0; 24];
-    rfc3339_ms(own.unwrap_or(now.unix_ms), &mut stamp);
-    out.extend_from_slice(&stamp);
+    match facts.timestamp.0.as_deref().and_then(unix_ms_of) {
+        Some(own) => {
+            let mut stamp = [0; 24];
+            rfc3339_ms(own, &mut stamp);
+            out.extend_from_slice(&stamp);
+        }
+        None => out.extend_from_slice(now),
+    }
     out.push(b'"');
 }
 

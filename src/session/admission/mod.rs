@@ -92,7 +92,7 @@ pub fn admit_made<'b>(
 /// # Errors
 /// 400 with the place where it stops being UTF-8.
 pub(super) fn text(body: &[u8]) -> Result<&str, Refusal> {
-    std::str::from_utf8(body).map_err(|e| {
+    simdutf8::compat::from_utf8(body).map_err(|e| {
         let at = e.valid_up_to();
         Refusal::new(400, "Invalid JSON", format!("The body is not UTF-8: byte {at} cannot stand there"))
     })
@@ -221,6 +221,7 @@ fn stamped(event: &str, now: Now) -> String {
 mod tests {
     use super::*;
     use crate::event::Position;
+    use crate::stdx::clock::TimeText;
 
     const LIMITS: Limits = Limits { event_bytes_max: 1000, payload_bytes_max: 100, metadata_bytes_max: 50 };
     const NOW: Now = Now { steady_us: 0, unix_ms: 1_795_271_775_123 };
@@ -289,7 +290,7 @@ mod tests {
         let admitted =
             admit(&said(Some("c"), event.as_bytes()), &LIMITS, &options(Stamp::Validated), NOW).unwrap();
         let mut out = Vec::new();
-        write_answer_head(&admitted.channel, &admitted.facts, NOW, &mut out);
+        write_answer_head(&admitted.channel, &admitted.facts, TimeText::default().at(NOW.unix_ms), &mut out);
         write_answer_tail(Position { epoch: 0xab, offset: 7 }, 3, &mut out);
         let answer: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(

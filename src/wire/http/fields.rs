@@ -35,7 +35,7 @@ pub(super) struct Fields<'b> {
 impl<'b> Fields<'b> {
     /// No field yet, of a head with these bytes.
     pub fn of(head: &'b [u8]) -> Fields<'b> {
-        Fields { head: str::from_utf8(head).ok(), ..Fields::default() }
+        Fields { head: simdutf8::basic::from_utf8(head).ok(), ..Fields::default() }
     }
 
     /// Takes in one field line. The length picks the candidates, so that most fields cost one comparison, and the usual

@@ -132,9 +132,13 @@ fn skip_empty_lines(window: &[u8]) -> Result<usize, Refusal> {
 
 /// `httparse` takes LF for CRLF. Each field name starts behind a line end, so it is enough to look there.
 fn refuse_bare_lf_at_line_ends(head: &[u8], request: &Request) -> Result<(), Refusal> {
-    let names = request.headers.iter().map(|field| offset(head, field.name.as_bytes()));
     let ends_well = |at: usize| head[..at].ends_with(b"\r\n");
-    if names.chain([head.len() - 2]).all(ends_well) && ends_well(head.len()) { Ok(()) } else { Err(BARE_LF) }
+    for field in request.headers.iter() {
+        if !ends_well(offset(head, field.name.as_bytes())) {
+            return Err(BARE_LF);
+        }
+    }
+    if head.ends_with(b"\r\n\r\n") { Ok(()) } else { Err(BARE_LF) }
 }
 
 /// Where `part` stands in `whole`, of which it is a part.

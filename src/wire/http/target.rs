@@ -62,8 +62,7 @@ pub(super) fn authority_is_valid(authority: &str) -> bool {
         None => {
             let end = authority.bytes().position(|byte| byte == b':').unwrap_or(authority.len());
             let (host, port) = authority.split_at(end);
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || is_host_punctuation(byte);
-            (!host.is_empty() && host.bytes().all(allowed), port)
+            (!host.is_empty() && host.bytes().all(|byte| IN_HOST[usize::from(byte)]), port)
         }
     };
     let port_is_valid =
@@ -71,10 +70,20 @@ pub(super) fn authority_is_valid(authority: &str) -> bool {
     host_is_valid && port_is_valid && (port.is_empty() || port.starts_with(':'))
 }
 
-/// RFC 3986 3.2.2: unreserved and sub-delims, and the sign of an escape.
-fn is_host_punctuation(byte: u8) -> bool {
-    matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&'..=b',' | b';' | b'=')
-}
+/// The bytes of a host (RFC 3986 3.2.2): unreserved and sub-delims, and the sign of an escape.
+const IN_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    loop {
+        let punctuation =
+            matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&'..=b',' | b';' | b'=');
+        table[byte as usize] = byte.is_ascii_alphanumeric() || punctuation;
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
 
 /// Percent-decodes exactly once (RFC 3986 2.1). What needs no decoding is returned as it is and `scratch` stays
 /// untouched. `None` when an escape is malformed or cut short, or the result is not UTF-8.
