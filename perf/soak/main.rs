@@ -4,7 +4,7 @@
 //! shard was held up more than 20 ms longer than either explains.
 //!
 //! `perf/soak/run` builds and runs the whole proof (12 minutes); `perf/soak/run short` takes a minute. By hand:
-//! `cargo run --release --example soak -- --seconds 60 --burner`. Wrong parks of glommio are provoked by
+//! `cargo run --profile proof --example soak -- --seconds 60 --burner`. Wrong parks of glommio are provoked by
 //! `--hostile`, and `--no-watchdog` shows what they do when nobody ends them. `--idle` measures what
 //! two shards cost that have nothing to do.
 //!

@@ -3,10 +3,10 @@
 //! (`model`, `world`) and at the end (`verdict`); what is drawn from the seed is in `plan` and `play`.
 //!
 //! ```text
-//! cargo test --release --test simulation                             2,000 seeds
-//! cargo test --release --test simulation -- --seeds 100000 --from 7  so many others
-//! cargo test --release --test simulation -- --seed 42 --trace        one again, step by step
-//! cargo test --release --test simulation -- --survey                 every way in which seeds fail, once
+//! cargo simulate                           2,000 seeds
+//! cargo simulate --seeds 100000 --from 7   so many others
+//! cargo simulate --seed 42 --trace         one again, step by step
+//! cargo simulate --survey                  every way in which seeds fail, once
 //! ```
 
 mod client;
@@ -95,7 +95,7 @@ fn explain(seed: u64, words: &str) {
     if again.as_ref().err().map(String::as_str) != Some(words) {
         println!("simulation: played again it went another way: {:?}", again.err());
     }
-    println!("simulation: cargo test --release --test simulation -- --seed {seed}");
+    println!("simulation: cargo simulate --seed {seed}");
 }
 
 fn main() -> ExitCode {
