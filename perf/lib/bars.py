@@ -39,7 +39,7 @@ BARS = [
     Bar("CG", "cpu_us_per_publish", 1.05, ("courier C",), "C beside a crowd, against C alone"),
     Bar("I", "idle_cpu_share", 0.01, (), "share of a core of an idle server"),
     Bar(ANY, "faults", 0, (), "events lost, doubled, out of order; refused publishes; closed subscribers"),
-    Bar(ANY, "stall_ms", 20, (), "longest stall in ms, the load tool's own lateness taken away"),
+    Bar(ANY, "stall_ms", 20, (), "longest stall in ms, without the time in which the load tool or the server waited for a core"),
 ]
 # System calls per publish in C: one publish has one answer and one ready subscriber.
 READS = ("read", "readv", "recvfrom", "recvmsg")
@@ -116,17 +116,18 @@ def over_all(bar, subject, kept):
 
 
 def worst_stall(bar, subject, runs, kept):
-    """The note says what the machine had to do with it: the floor's worst stall, and the wait for the core."""
-    stalls = [(run["stall_ms"], key, run["stall_server_waited_ms"]) for key, run in runs if "stall_ms" in run]
+    """A server that is ready to run and has no core cannot do better; what it waited is told beside."""
+    stalls = [(run["stall_ms"], run["stall_server_waited_ms"], key) for key, run in runs if "stall_ms" in run]
     if not stalls:
         return Verdict(bar, subject, None, "")
-    worst, where, waited = max(stalls)
+    own, where = max((max(stall - waited, 0.0), key) for stall, waited, key in stalls)
+    worst, waited, there = max(stalls)
     over = sum(stall > bar.limit for stall, _, _ in stalls)
     floors = [run["stall_ms"] for results in kept.values() for name in results if name.startswith("floor")
               for run in figures.good(results[name]) if "stall_ms" in run]
-    note = (f"in {where}, while the server waited {waited:.1f} ms for its core; over in {over} of {len(stalls)} runs; "
-            f"the floor's worst: {max(floors, default=0):.1f}")
-    return Verdict(bar, subject, worst, note)
+    note = (f"in {where}; with the waits the worst is {worst:.1f} in {there}, of which {waited:.1f} without a core, and "
+            f"{over} of {len(stalls)} runs are over; the floor's worst: {max(floors, default=0):.1f}")
+    return Verdict(bar, subject, own, note)
 
 
 def call_verdicts(subject, workload, per_publish):

@@ -11,8 +11,9 @@ use crate::process::usage;
 
 /// How often the tool looks at its own lateness, and the shortest gap worth a look, nanoseconds. A look costs 2 us.
 const LOOK_NS: u64 = 1_000_000;
-/// How often the tool looks how long the server waited for its core, nanoseconds. A look costs some 10 us per thread.
-const SERVER_LOOK_NS: u64 = 20_000_000;
+/// How often the tool looks how long the server waited for its core, nanoseconds. A look costs some 10 us per thread; what
+/// is taken away from a stall can be too much by what the server waited within this time before it.
+const SERVER_LOOK_NS: u64 = 5_000_000;
 
 /// Gaps between deliveries of one run.
 pub struct Stall {
@@ -29,7 +30,7 @@ pub struct Stall {
     /// Longest gap after taking away the time in which this tool could not run, nanoseconds.
     pub stall_ns: u64,
     /// How long the server's threads were ready to run and did not, around that time, nanoseconds; nothing is taken away
-    /// for it. Looked at for stalls over a millisecond only, and over up to 20 ms more than the stall.
+    /// for it here. Looked at for stalls over a millisecond only, and over up to 5 ms more than the stall.
     pub server_waited_ns: u64,
     /// Longest time between two looks in which this tool was ready to run and did not, nanoseconds.
     pub late_ns: u64,
