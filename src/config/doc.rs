@@ -74,7 +74,7 @@ fn walk(section: &mut dyn Section, path: &str, all: &mut Vec<(String, String)>) 
 mod tests {
     use super::*;
 
-    use crate::config::{ChannelOption, Sources, load};
+    use crate::config::{ChannelHistory, ChannelOption, Sources, load};
 
     #[test]
     fn written_settings_read_back_the_same() {
@@ -83,7 +83,9 @@ mod tests {
         settings.channels = vec!["a".to_owned(), "null".to_owned(), "1".to_owned()];
         let option =
             ChannelOption { pattern: "**".to_owned(), max_clients: Some(0), ..ChannelOption::default() };
-        settings.channel_options = vec![option];
+        let history = ChannelHistory { size: Some(5), ..ChannelHistory::default() };
+        let other = ChannelOption { pattern: "a".to_owned(), history, ..ChannelOption::default() };
+        settings.channel_options = vec![option, other];
         settings.heartbeat_interval_ms = 1_234;
         let file = Some(("f".into(), to_yaml(&settings)));
         assert_eq!(load(Sources { file, ..Sources::default() }).unwrap().settings, settings);

@@ -91,7 +91,10 @@ fn lacks(item: &Value, key: &str) -> bool {
 fn flow(section: &mut dyn Section) -> String {
     let mut pairs = Vec::new();
     section.each(&mut |key, _, field| {
-        let text = field.write();
+        let text = match field.section() {
+            Some(inner) => Some(flow(inner)).filter(|text| text != "{}").unwrap_or_default(),
+            None => field.write(),
+        };
         if !text.is_empty() && !field.planned() {
             pairs.push(format!("{key}: {text}"));
         }
@@ -107,16 +110,12 @@ pub struct Planned(pub(super) &'static str);
 impl Rule<Planned> for Planned {
     fn read(&self, node: &Node, key: &str, report: &mut Report) -> Option<Planned> {
         let default = self.0.trim_matches('"');
-        // No history is what there is, so asking for none is granted.
-        let none_wanted =
-            key == "history.size" && matches!(&node.value, Value::Scalar(text, _) if text == "0");
-        let same = none_wanted
-            || match &node.value {
-                Value::Null | Value::Broken => true,
-                Value::Scalar(text, _) => text == default,
-                Value::List(items) => items.is_empty() && default == "[]",
-                Value::Map(entries) => entries.is_empty() && default == "{}",
-            };
+        let same = match &node.value {
+            Value::Null | Value::Broken => true,
+            Value::Scalar(text, _) => text == default,
+            Value::List(items) => items.is_empty() && default == "[]",
+            Value::Map(entries) => entries.is_empty() && default == "{}",
+        };
         if !same {
             report.add(node.at, key, format_args!("not built yet; leave it out or at {}", self.0));
         }

@@ -33,6 +33,13 @@ pub const TIME_MS_MAX: u64 = 3_600_000;
 /// Shortest timeout or interval in milliseconds: below it the timer wheel would do little else.
 pub const TIME_MS_MIN: u64 = 50;
 
+/// Most events of one channel's history: at some hundred bytes each a channel fills a small machine.
+pub const HISTORY_EVENTS_MAX: u64 = 1 << 24;
+/// Longest time for which an event is kept, in milliseconds: a year; longer is taken for a slip of the unit.
+pub const HISTORY_MS_MAX: u64 = 366 * 86_400_000;
+/// Most bytes of history in memory: a large machine's.
+pub const HISTORY_BYTES_MAX: u64 = 1 << 40;
+
 /// Contract 15, code 1001.
 const SHUTDOWN_REASON: &str = "Server shutting down for maintenance";
 
@@ -97,7 +104,7 @@ settings! {
         /// Where durable channels are kept.
         storage: Storage = Storage::default(), Nested;
         /// Exceptions by channel pattern, the first match wins. Each has a match and any of max_clients, ephemeral,
-        /// slow and presence, such as {match: "user.*", max_clients: 100, ephemeral: true, slow: conflate}.
+        /// slow, history and presence, such as {match: "user.*", max_clients: 100, ephemeral: true, slow: conflate}.
         channel_options: Vec<ChannelOption> = Vec::new(), Sections("match", "match: \"user.*\", max_clients: 100");
         /// The dialect router.
         router: Router = Router::default(), Nested;
@@ -160,12 +167,12 @@ settings! {
 
     /// Events that are kept for those who come back (contract 11).
     History {
-        /// Events per channel.
-        size: Planned = Planned("256");
-        /// Seconds for which an event is kept.
-        ttl: Planned = Planned("3600");
-        /// Bytes over all channels; the oldest events go first.
-        max_bytes: Planned = Planned("268435456");
+        /// Events per channel. 0: none.
+        size: usize = 256, Whole(0, HISTORY_EVENTS_MAX);
+        /// Seconds for which an event is kept. 0: no limit.
+        ttl_ms as "ttl": u64 = 3_600_000, Seconds(0, HISTORY_MS_MAX);
+        /// Bytes over all channels; the oldest events go first. 0: no limit.
+        max_bytes: u64 = 256 << 20, Whole(QUEUE_BYTES_MIN, HISTORY_BYTES_MAX).or_zero();
         /// Whether history is also kept on disk.
         durable: Planned = Planned("false");
     }
@@ -194,14 +201,24 @@ settings! {
         ephemeral: Option<bool> = None, Maybe(Flag);
         /// What happens when a queue is full, in place of outbox.slow.
         slow: Option<Slow> = None, Maybe(OneOf);
-        /// Events kept, in place of history.
-        history: Planned = Planned("{}");
+        /// What is kept of each such channel, in place of history, such as history: {size: 100, ttl: 60}.
+        history: ChannelHistory = ChannelHistory::default(), Nested;
         /// How strictly schemas are checked, in place of schemas.mode.
         schema: Planned = Planned("known");
         /// Whether subscribers may ask who else is there.
         presence: Option<bool> = None, Maybe(Flag);
         /// Whether the priority of events decides what goes first.
         priority: Planned = Planned("true");
+    }
+
+    /// What differs in the history of some channels (contract 8).
+    ChannelHistory {
+        /// Events per channel, in place of history.size. 0: none.
+        size: Option<usize> = None, Maybe(Whole(0, HISTORY_EVENTS_MAX));
+        /// Seconds for which an event is kept, in place of history.ttl. 0: no limit.
+        ttl_ms as "ttl": Option<u64> = None, Maybe(Seconds(0, HISTORY_MS_MAX));
+        /// Whether it is also kept on disk, in place of history.durable.
+        durable: Planned = Planned("false");
     }
 
     /// The dialect `router` (contract 6).

@@ -33,7 +33,7 @@ fn file_with(key: &str, value: &str) -> String {
 }
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-const SAMPLES: [(&str, &str, &str); 43] = [
+const SAMPLES: [(&str, &str, &str); 46] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -68,11 +68,14 @@ const SAMPLES: [(&str, &str, &str); 43] = [
     ("limits.head_timeout", "0.2", "0.2"),
     ("limits.body_timeout", "1", "1"),
     ("limits.keep_alive_timeout", "3", "3.0"),
+    ("history.size", "9", "9"),
+    ("history.ttl", "0.5", "0.5"),
+    ("history.max_bytes", "65536", "65536"),
     (
         "channel_options",
-        "\n  - match: \"user.*\"\n    max_clients: 3\n    slow: drop_oldest\n    presence: true\n  \
-         - {match: \"**\", ephemeral: true}",
-        "[{match: \"user.*\", max_clients: 3, slow: drop_oldest, presence: yes}, \
+        "\n  - match: \"user.*\"\n    max_clients: 3\n    slow: drop_oldest\n    presence: true\n    \
+         history: {size: 4, ttl: 1.5}\n  - {match: \"**\", ephemeral: true}",
+        "[{match: \"user.*\", max_clients: 3, slow: drop_oldest, presence: yes, history: {size: 4, ttl: 1.5}}, \
          {match: \"**\", ephemeral: true}]",
     ),
     ("router.max_clients", "15", "15"),

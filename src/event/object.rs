@@ -154,6 +154,16 @@ impl Event {
         self.0.at_ms
     }
 
+    /// The memory that it takes, about, in bytes: the text, the renderings that are made already, and what is around
+    /// them.
+    pub fn footprint(&self) -> usize {
+        let rendered = |late: &Box<Late>| -> usize {
+            let made = late.rendered.iter().filter_map(|form| form.get());
+            made.map(|rendered| rendered.bytes.len()).sum::<usize>() + std::mem::size_of::<Late>()
+        };
+        self.0.frame.len() + FOOTPRINT_MORE_BYTES + self.0.late.get().map_or(0, rendered)
+    }
+
     /// What else the publisher said.
     pub fn extras(&self) -> Option<&Extras> {
         self.0.extras.as_deref()
@@ -198,6 +208,9 @@ impl Event {
         self.0.late.get_or_init(Box::default)
     }
 }
+
+/// What an event takes beside its text: its fields, counts, three allocations' rounding and its place in a history.
+const FOOTPRINT_MORE_BYTES: usize = 192;
 
 /// What an envelope adds to an event, about: a guess for the first allocation.
 const RENDERED_MORE_BYTES: usize = 256;

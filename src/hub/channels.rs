@@ -1,13 +1,14 @@
 //! The owner's side of channels: their numbering, how many members they have on which shard, and which idle one
 //! goes when there are too many. Called by the hub; knows no connection.
 
+use super::history::{Keep, Kept, Ring};
 use super::idle::Idle;
 use super::patterns::Watched;
 use super::presence::Present;
 use super::slow::Slow;
 use super::types::{Full, Standing};
 use crate::event::{Channel, Position, matches};
-use crate::metrics::ChannelCount;
+use crate::metrics::{ChannelCount, Counters};
 use crate::stdx::slab::{Key, Slab};
 use std::collections::HashMap;
 
@@ -24,6 +25,10 @@ pub struct ChannelRule {
     pub slow: Option<Slow>,
     /// Joins and leaves are told on the channel.
     pub presence: bool,
+    /// How many events are kept; `None`: the default.
+    pub keep_size: Option<u32>,
+    /// How long they are kept, in microseconds; `None`: the default.
+    pub keep_ttl_us: Option<u64>,
 }
 
 /// How channels are made and kept.
@@ -33,6 +38,10 @@ pub struct ChannelOptions {
     pub clients_max: u32,
     /// What happens when a subscriber's queue is full, where no rule says otherwise.
     pub slow: Slow,
+    /// What is kept of the past, where no rule says otherwise.
+    pub keep: Keep,
+    /// Bytes that all shards may keep of the past; an event that is larger is not kept.
+    pub history_bytes_max: u64,
     /// In order.
     pub rules: Vec<ChannelRule>,
     /// Listed from the start, and never forgotten.
@@ -72,14 +81,31 @@ pub(super) struct Owned {
     pub uncovered: u64,
     /// Who, where that is wanted.
     pub present: Option<Box<Present>>,
+    /// The past, as far as it is kept: never an empty one.
+    pub ring: Option<Box<Ring>>,
+    /// Events that are kept; 0: none.
+    pub keep: u32,
+    /// Of which age limit, and whether the channel stands among those by age.
+    pub class: u16,
+    pub aged: bool,
+    pub keep_ttl_us: u64,
+    /// What the server took until then may have been kept and is not any more, in Unix milliseconds.
+    pub trimmed_ms: u64,
     /// Over all shards.
     pub members: u32,
     clients_max: u32,
     ephemeral: bool,
     configured: bool,
+    /// It goes with its last member, whatever is kept of it.
+    fleeting: bool,
 }
 
 impl Owned {
+    /// Nothing but its past kept it.
+    pub fn is_left_over(&self) -> bool {
+        self.ephemeral && self.members == 0 && self.ring.is_none()
+    }
+
     #[cold]
     fn find_targets(&mut self, watched: &mut Watched) {
         self.targets_version = watched.version;
@@ -94,17 +120,20 @@ impl Owned {
 
 /// Every channel that this shard owns.
 pub(super) struct Channels {
-    slab: Slab<Owned>,
+    pub slab: Slab<Owned>,
     by_name: HashMap<Channel, u32, foldhash::quality::RandomState>,
     options: ChannelOptions,
     /// Channels without members, the longest idle first, and apart from them those that need not be kept.
     pub idle: Idle,
     pub idle_ephemeral: Idle,
+    /// What is kept of the past.
+    pub kept: Kept,
 }
 
 impl Channels {
     pub fn new(options: ChannelOptions) -> Channels {
         Channels {
+            kept: Kept { bytes_max: options.history_bytes_max, ..Kept::default() },
             slab: Slab::with_limit(u32::MAX - 1),
             by_name: HashMap::default(),
             options,
@@ -114,8 +143,10 @@ impl Channels {
     }
 
     /// Other rules from now on, for the channels that are there too.
-    pub fn reload(&mut self, options: ChannelOptions, now_us: u64) {
+    pub fn reload(&mut self, options: ChannelOptions, now_us: u64, counters: &mut Counters) {
         self.options = options;
+        self.kept.bytes_max = self.options.history_bytes_max;
+        self.rekeep(counters);
         let slots: Vec<u32> = self.slab.iter().map(|(key, _)| key.slot).collect();
         for slot in slots {
             let channel = self.at(slot).channel.clone();
@@ -156,7 +187,14 @@ impl Channels {
     /// Starts to number a channel under `epoch`.
     pub fn create(&mut self, channel: &Channel, epoch: u32, now_us: u64) -> u32 {
         let (clients_max, ephemeral, configured) = self.traits_of(channel);
+        let keep = self.keep_of(channel.as_str());
         let owned = Owned {
+            ring: None,
+            keep: keep.size,
+            class: self.kept.ages.class(keep.ttl_us),
+            aged: false,
+            keep_ttl_us: keep.ttl_us,
+            trimmed_ms: self.kept.floor_ms,
             channel: channel.clone(),
             position: Position { epoch, offset: 0 },
             local: None,
@@ -169,6 +207,7 @@ impl Channels {
             clients_max,
             ephemeral,
             configured,
+            fleeting: false,
         };
         let Ok(key) = self.slab.insert(owned) else {
             unreachable!("max_channels is far below what the slab takes")
@@ -180,6 +219,15 @@ impl Channels {
 
     fn rule_of(&self, channel: &str) -> Option<&ChannelRule> {
         self.options.rules.iter().find(|rule| matches(&rule.pattern, channel))
+    }
+
+    /// How much is kept of the past of a channel of this name.
+    pub fn keep_of(&self, channel: &str) -> Keep {
+        let (rule, all) = (self.rule_of(channel), self.options.keep);
+        Keep {
+            size: rule.and_then(|rule| rule.keep_size).unwrap_or(all.size),
+            ttl_us: rule.and_then(|rule| rule.keep_ttl_us).unwrap_or(all.ttl_us),
+        }
     }
 
     /// Whether it is kept who hears a channel of this name.
@@ -214,20 +262,21 @@ impl Channels {
                 None => owned.interests.push(Interest { shard, slot: key, members: 1 }),
             }
         }
-        let standing = Standing { position: Some(owned.position), members: owned.members };
+        let standing = Standing { position: Some(owned.position), members: owned.members, recovery: None };
         self.idle.remove(slot);
         self.idle_ephemeral.remove(slot);
         Ok(standing)
     }
 
-    /// It vanishes with its last member, unless it is configured.
+    /// It vanishes with its last member, unless it is configured; its past does not keep it (contract 6, `events`).
     pub fn make_ephemeral(&mut self, slot: u32) {
         self.idle.remove(slot);
         let owned = self.at(slot);
         owned.ephemeral |= !owned.configured;
+        owned.fleeting = owned.ephemeral;
     }
 
-    /// One member less. Answers whether the channel vanished with it.
+    /// One member less. Answers whether the channel is to vanish with it.
     pub fn leave(&mut self, slot: u32, remote: Option<u16>, now_us: u64) -> bool {
         let owned = self.at(slot);
         owned.members -= 1;
@@ -241,8 +290,7 @@ impl Channels {
         if owned.members > 0 {
             return false;
         }
-        if owned.ephemeral {
-            self.remove(slot);
+        if owned.fleeting || owned.is_left_over() {
             return true;
         }
         self.rest(slot, now_us);
@@ -273,6 +321,7 @@ impl Channels {
     pub fn remove(&mut self, slot: u32) {
         self.idle.remove(slot);
         self.idle_ephemeral.remove(slot);
+        self.drop_history(slot);
         if let Some(owned) = self.slab.key_at(slot).and_then(|key| self.slab.remove(key)) {
             self.by_name.remove(owned.channel.as_str());
         }
@@ -330,7 +379,8 @@ mod tests {
             channels.join(slot, None).unwrap();
         }
         assert_eq!(channels.longest_idle(), None);
-        assert!(channels.leave(job, None, 10));
+        assert!(channels.leave(job, None, 10), "nothing keeps it");
+        channels.remove(job);
         assert!(!channels.leave(plain, None, 11));
         assert_eq!(channels.longest_idle(), Some((plain, 11)));
         assert_eq!((channels.len(), channels.find("forge.job.1")), (1, None));

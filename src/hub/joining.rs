@@ -96,7 +96,9 @@ impl Hub {
         if let Some(count) = present.and_then(|present| present.leave(who)) {
             self.news.push(News { channel: channel.clone(), kind: "presence.left", who, count });
         }
-        self.channels.leave(slot, remote, now_us);
+        if self.channels.leave(slot, remote, now_us) {
+            self.forget_channel(slot);
+        }
     }
 
     /// The owner has answered a join.

@@ -1,5 +1,6 @@
 //! What shards tell each other, and the post that gathers it: one message per shard and turn.
 
+use super::history::{Page, PageWish};
 use super::types::{Full, Origin, Published, Refusal, Standing};
 use crate::event::{Channel, ConnectionId, Event, Pattern, Position, Priority};
 use crate::metrics::Snapshot;
@@ -43,6 +44,10 @@ pub enum Mail {
     Ask { channel: Channel, origin: Origin },
     /// The answer to `Ask`.
     Present { origin: Origin, present: Vec<ConnectionId> },
+    /// To the owner: what is kept of this channel?
+    Read { channel: Channel, origin: Origin, wish: Box<PageWish> },
+    /// The answer to `Read`.
+    Page { origin: Origin, page: Box<Page> },
     /// From a shard with subscribers to the publisher's.
     Reached { key: Key, reached: u32, dropped: u32 },
     /// To the owner: a member of the sender's wants this channel's events, delivered to `slot`.

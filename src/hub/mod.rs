@@ -14,6 +14,7 @@ mod connections;
 mod crowds;
 mod flush;
 mod gaps;
+mod history;
 mod idle;
 mod index;
 mod item;
@@ -41,6 +42,7 @@ mod watching;
 
 pub use crate::metrics::Counters;
 pub use channels::{ChannelOptions, ChannelRule};
+pub use history::{From, Keep, Page, PageWish, Recovery};
 pub use index::PatternIndex;
 pub use mail::{Batch, Door, LaneBounds, Load, Mail, Post, Ticket};
 pub use outbox::{Bounds, Outbox};
@@ -123,7 +125,7 @@ impl Hub {
     pub fn reload(&mut self, options: Options, now_us: u64) {
         self.subscriptions.bounds = options.outbox;
         self.post.set_bounds(options.lane);
-        self.channels.reload(options.channels.clone(), now_us);
+        self.channels.reload(options.channels.clone(), now_us, &mut self.counters);
         self.options = options;
         let channels = &self.channels;
         for (_, local) in self.subscriptions.locals.iter_mut() {
@@ -174,6 +176,11 @@ impl Hub {
                 let present = self.present(channel.as_str());
                 self.post.push(from, Mail::Present { origin, present });
             }
+            Mail::Read { channel, origin, wish } => {
+                let page = Box::new(self.page_of(channel.as_str(), &wish, now_us));
+                self.post.push(from, Mail::Page { origin, page });
+            }
+            Mail::Page { origin, page } => self.effects.pages.push((origin, *page)),
             Mail::Present { origin, present } => self.effects.present.push((origin, present)),
             Mail::Join { channel, slot, member, tag, ephemeral } => {
                 let (who, remote) = (ConnectionId::new(from, member), Some((from as u16, slot)));

@@ -41,6 +41,9 @@ pub(super) struct News {
 impl Hub {
     /// Told at least once a turn: the hub has no clock of its own, and its events carry the time of day.
     pub fn tell_time(&mut self, now: Now) {
+        if self.unix_ms_at_0 == 0 {
+            self.channels.begin_time(now.unix_ms.saturating_sub(1));
+        }
         self.unix_ms_at_0 = now.unix_ms.wrapping_sub(now.steady_us / 1000);
     }
 

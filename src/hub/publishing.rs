@@ -162,13 +162,16 @@ impl Hub {
         self.last_event_ms = Some(event.at_ms());
         let owned = self.channels.at(slot);
         owned.position.offset += 1;
-        let (position, local, members) = (owned.position, owned.local, owned.members);
+        let (position, local, members, keep) = (owned.position, owned.local, owned.members, owned.keep);
         let arrival = Arrival { event, position, now_us };
         let local = local.or_else(|| self.covered(slot));
         let reach = match local {
             Some(local) => self.subscriptions.deliver(local, arrival, outlet, &mut self.counters),
             None => Reach::default(),
         };
+        if keep > 0 {
+            self.channels.keep(slot, event, now_us, &mut self.counters);
+        }
         if members == 0 {
             self.channels.rest(slot, now_us);
         }

@@ -4,6 +4,9 @@ use super::{Gathering, Hub, Mail, Origin};
 use crate::metrics::{ShardState, Snapshot};
 use crate::stdx::slab::Key;
 
+/// What is kept goes so much too late at most, in microseconds, so that a quiet server does not wake for each event.
+const AGE_GRAIN_US: u64 = 100_000;
+
 impl Hub {
     /// How many channels this shard owns.
     pub fn channels(&self) -> usize {
@@ -18,22 +21,30 @@ impl Hub {
     /// Forgets the longest idle channel, if there is one.
     pub fn evict(&mut self) {
         if let Some((slot, _)) = self.channels.longest_idle() {
-            self.channels.remove(slot);
+            self.forget_channel(slot);
             self.counters.channels_evicted += 1;
         }
     }
 
-    /// When the next ephemeral channel is to be forgotten, in steady microseconds.
+    /// When the next ephemeral channel is to be forgotten, or something kept is too old, in steady microseconds.
     pub fn sweep_due_us(&self) -> Option<u64> {
-        self.channels.idle_ephemeral.first().map(|(_, since)| since + self.options.ephemeral_idle_us)
+        let idle = self.channels.idle_ephemeral.first();
+        let forgotten_us = idle.map(|(_, since)| since + self.options.ephemeral_idle_us);
+        let aged_us = self.channels.kept.ages.due_us().map(|due_us| due_us.next_multiple_of(AGE_GRAIN_US));
+        [forgotten_us, aged_us].into_iter().flatten().min()
     }
 
-    /// Forgets ephemeral channels that nobody came to hear; costs next to nothing while there is none.
+    /// Forgets what is too old, and ephemeral channels that nobody came to hear; costs next to nothing while there is
+    /// none.
     pub fn sweep(&mut self, now_us: u64) {
+        self.expire_history(now_us);
         while let Some((slot, since)) = self.channels.idle_ephemeral.first()
             && since + self.options.ephemeral_idle_us <= now_us
         {
-            self.channels.remove(slot);
+            match self.channels.at(slot).ring {
+                Some(_) => self.channels.idle_ephemeral.touch(slot, now_us),
+                None => self.forget_channel(slot),
+            }
         }
     }
 
@@ -69,6 +80,7 @@ impl Hub {
         own.subscriptions =
             self.subscriptions.members.iter().map(|m| m.subscribed.as_slice().len() as u64).sum();
         own.last_event_ms = self.last_event_ms;
+        (own.history_events, own.history_bytes) = (self.channels.kept.events, self.channels.kept.bytes);
         Snapshot {
             channels: self.channels.counts(names_max).collect(),
             channels_total: self.channels.len(),

@@ -2,6 +2,7 @@
 //! `tests/simulation`.
 
 mod pair;
+mod past;
 
 use super::*;
 use crate::event::*;
@@ -169,7 +170,8 @@ fn a_connection_gets_one_copy_however_many_of_its_subscriptions_match() {
 #[test]
 fn a_tag_is_found_by_its_channel_and_taken_once() {
     let mut story = Story::new(options());
-    let standing = Standing { position: Some(Position { epoch: 1, offset: 1 }), members: 1 };
+    let position = Some(Position { epoch: 1, offset: 1 });
+    let standing = Standing { position, members: 1, recovery: None };
     story.say("x");
     assert_eq!(story.join(0, 7, &Wish::channel("a")), Joining::Done(standing));
     assert_eq!(story.join(0, 7, &Wish::channel("b")), Joining::Already);
@@ -261,7 +263,7 @@ fn patterns_are_heard_beside_names_and_each_event_comes_once() {
     let (all, family) = (Pattern::parse("*").unwrap(), Pattern::parse("a.*").unwrap());
     assert_eq!(
         story.join(0, 0, &Wish::pattern(&all)),
-        Joining::Done(Standing { position: None, members: 0 })
+        Joining::Done(Standing { position: None, members: 0, recovery: None })
     );
     story.join(0, 1, &Wish::channel("a.b"));
     story.join(1, 0, &Wish { filter: only("x"), ..Wish::pattern(&family) });

@@ -1,5 +1,6 @@
 //! What goes into the hub and what comes out of it.
 
+use super::history::{From, Page, Recovery};
 use super::{Bounds, ChannelOptions, LaneBounds};
 use crate::event::{Channel, ConnectionId, Filter, Form, Label, Pattern, Position, Renderers};
 use crate::metrics::Snapshot;
@@ -61,6 +62,8 @@ pub struct Wish<'a> {
     pub rule: Rule,
     /// A channel that is made by this vanishes with its last member.
     pub ephemeral: bool,
+    /// From where on, of a channel; `None`: what comes from now on.
+    pub from: Option<From>,
 }
 
 impl<'a> Wish<'a> {
@@ -74,6 +77,7 @@ impl<'a> Wish<'a> {
             each: false,
             rule: Rule::Channel,
             ephemeral: false,
+            from: None,
         }
     }
 
@@ -90,6 +94,8 @@ pub struct Standing {
     pub position: Option<Position>,
     /// Subscriptions of the channel over all shards, this one included; 0 for a pattern.
     pub members: u32,
+    /// What of the past comes, where it was asked for.
+    pub recovery: Option<Recovery>,
 }
 
 /// The channel has as many members as it may.
@@ -212,4 +218,6 @@ pub struct Effects {
     pub gaps: Vec<GapTold>,
     /// Who hears a channel.
     pub present: Vec<(Origin, Vec<ConnectionId>)>,
+    /// What is kept of a channel.
+    pub pages: Vec<(Origin, Page)>,
 }

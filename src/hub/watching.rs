@@ -7,7 +7,7 @@ use crate::event::Pattern;
 use crate::stdx::slab::Key;
 
 /// Where a subscription to a pattern stands.
-const STANDING: Standing = Standing { position: None, members: 0 };
+const STANDING: Standing = Standing { position: None, members: 0, recovery: None };
 
 impl Hub {
     pub(super) fn join_pattern(

@@ -4,6 +4,7 @@
 //!
 //! The files without a descriptor take their atomics from [`sync`]. `tests/loom` compiles the same files next to a
 //! `sync` of loom's types, and to one with weakened orderings, which must fail.
+pub mod budget;
 pub mod census;
 pub mod doorbell;
 pub mod drain;

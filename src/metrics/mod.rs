@@ -52,6 +52,18 @@ pub struct Counters {
     pub peers_lost: u64,
     /// Channels forgotten to stay within `max_channels`.
     pub channels_evicted: u64,
+    /// Kept events that made way for newer ones of their channel.
+    pub history_outgrown: u64,
+    /// Kept events that went for their age.
+    pub history_expired: u64,
+    /// Kept events that went, the oldest first, because all channels together had too many bytes.
+    pub history_evicted: u64,
+    /// Subscriptions that began in the past.
+    pub replays: u64,
+    /// Of those, the ones that missed events that were not kept any more.
+    pub replays_short: u64,
+    /// Events of the past that were queued for a subscriber.
+    pub replayed: u64,
     /// Turns of the shard.
     pub turns: u64,
     /// Batches that found their lane full and waited for the next turn.
@@ -69,7 +81,8 @@ impl Counters {
         sum!(published publishes_refused mailbox_full numbered deliveries blocked_sends events_dropped
              gaps gaps_untold events_expired resolutions_dropped repeats ids_dropped presence_dropped
              slow_consumers client_messages accepted turned_away sockets_opened sockets_closed
-             requests_refused peers_lost channels_evicted turns lanes_full panics);
+             requests_refused peers_lost channels_evicted history_outgrown history_expired
+             history_evicted replays replays_short replayed turns lanes_full panics);
     }
 }
 
@@ -99,6 +112,10 @@ pub struct ShardState {
     pub events_queued: u64,
     /// Subscriptions of its connections.
     pub subscriptions: u64,
+    /// Events of the past that it keeps.
+    pub history_events: u64,
+    /// Their bytes.
+    pub history_bytes: u64,
     /// When its last event was numbered, in Unix milliseconds.
     pub last_event_ms: Option<u64>,
     /// What it counted.

@@ -4,7 +4,8 @@ use super::describe;
 use crate::admin::Facts;
 use crate::config::{self, Dialect, HeartbeatFormat, Listener, Settings, Stamp};
 use crate::event::Channel;
-use crate::hub::{self, Batch, Bounds, ChannelOptions, ChannelRule, LaneBounds, RouterQueue, Slow};
+use crate::hub::{self, Batch, Bounds, ChannelOptions, ChannelRule, Keep, LaneBounds, RouterQueue, Slow};
+use crate::mailbox::budget::Budget;
 use crate::mailbox::census::Census;
 use crate::mailbox::doorbell::Doorbell;
 use crate::mailbox::drain::Drain;
@@ -47,6 +48,7 @@ pub fn shared(settings: &Settings, shards: usize, doorbells: Vec<Arc<Doorbell>>)
         census: Census::new(settings.max_total_connections, settings.max_connections_per_address),
         routers: Census::new(settings.router.max_clients, 0),
         tally: Tally::new(shards),
+        history: Budget::new(shards, history_bytes_max(settings)),
         drain: Drain::new(shards),
         loads: Loads::new(shards),
         reload: Notice::default(),
@@ -137,6 +139,8 @@ fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Opt
         ephemeral: option.ephemeral.unwrap_or(false),
         slow: option.slow.map(slow),
         presence: option.presence.unwrap_or(false),
+        keep_size: option.history.size.map(|size| size as u32),
+        keep_ttl_us: option.history.ttl_ms.map(|ms| ms * 1000),
     };
     let configured = settings.channels.iter().filter_map(|name| Channel::parse(name).ok());
     hub::Options {
@@ -154,10 +158,17 @@ fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Opt
             rules: settings.channel_options.iter().map(rule).collect(),
             configured: configured.collect(),
             slow: slow(settings.outbox.slow),
+            keep: Keep { size: settings.history.size as u32, ttl_us: settings.history.ttl_ms * 1000 },
+            history_bytes_max: history_bytes_max(settings),
         },
         ephemeral_idle_us: EPHEMERAL_IDLE_US,
         renderers: RENDERERS,
     }
+}
+
+/// Bytes that all shards may keep of the past.
+pub fn history_bytes_max(settings: &Settings) -> u64 {
+    if settings.history.max_bytes == 0 { u64::MAX } else { settings.history.max_bytes }
 }
 
 fn slow(slow: config::Slow) -> Slow {

@@ -51,6 +51,7 @@ impl Reload {
                 "max_connections_per_address was off at the start and takes effect at the next one"
             );
         }
+        self.shared.history.set_max(build::history_bytes_max(&settings));
         let shards = self.shared.doorbells.len();
         // Each shard keeps its own number and the moment of the start.
         let unset = Now { steady_us: 0, unix_ms: 0 };

@@ -70,6 +70,7 @@ impl World {
             (0..shards).map(|_| Doorbell::new().expect("an eventfd")).collect();
         let ports = mesh::<Batch>(shards, plan.lane_batches, &doorbells);
         let shared = Arc::new(Shared {
+            history: Budget::new(shards, HISTORY_BYTES_MAX),
             census: Census::new(plan.sockets_max, plan.sockets_per_address_max),
             routers: Census::new(0, 0),
             tally: Tally::new(shards),

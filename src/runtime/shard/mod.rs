@@ -3,12 +3,13 @@
 //!
 //! * `requests`, `publishing`, `batches`: connections that speak HTTP, and events on their way in
 //! * `opening`, `streams`, `plan`, `messages`, `talk`, `said`, `heartbeat`: sockets and streams, from the handshake on
-//! * `ending`: how connections and the whole shard end
+//! * `keeping`: bounds over all shards; `ending`: how connections and the whole shard end
 
 mod batches;
 mod connection;
 mod ending;
 mod heartbeat;
+mod keeping;
 mod messages;
 mod opening;
 mod options;
@@ -24,7 +25,7 @@ pub use connection::Connection;
 pub use options::{Options, Shared};
 
 use super::driver::{Driver, Received};
-use crate::hub::{self, Batch, Hub, Load};
+use crate::hub::{Batch, Hub, Load};
 use crate::mailbox::drain::Stage;
 use crate::mailbox::lanes::Port;
 use crate::mailbox::pulse::Pulse;
@@ -84,8 +85,7 @@ pub struct Shard<D: Driver> {
     /// Connections to be half-closed once nothing is owed to them.
     parting: Vec<Key>,
     kept_bytes: usize,
-    channels_told: usize,
-    idle_told: Option<u64>,
+    told: keeping::Told,
     revision: u64,
     stage: Stage,
     stage_done: bool,
@@ -129,8 +129,7 @@ impl<D: Driver> Shard<D> {
             fed: Vec::new(),
             parting: Vec::new(),
             kept_bytes: 0,
-            channels_told: 0,
-            idle_told: None,
+            told: keeping::Told::default(),
             revision: 0,
             stage: Stage::Serving,
             stage_done: false,
@@ -381,6 +380,7 @@ impl<D: Driver> Shard<D> {
         self.effects(driver, now);
         self.part(driver, now);
         self.keep_channels_within();
+        self.keep_history_within();
         self.send_mail();
         self.rest(now)
     }
@@ -439,34 +439,6 @@ impl<D: Driver> Shard<D> {
         for to in (0..self.port.shards()).filter(|to| *to != me) {
             let (events, bytes) = self.shared.loads.of(me, to);
             self.hub.post.set_in_lane(to, Load { events, bytes });
-        }
-    }
-
-    /// Forgets idle channels while there are too many over all shards. The shard with the longest idle one forgets
-    /// it; one that sees another's turn asks it to look.
-    fn keep_channels_within(&mut self) {
-        if self.options.channels_max == 0 {
-            return;
-        }
-        let me = self.port.shard();
-        loop {
-            let (channels, idle) = (self.hub.channels(), self.hub.longest_idle_us());
-            if idle != self.idle_told {
-                self.idle_told = idle;
-                self.shared.tally.set_idle(me, idle);
-            }
-            if channels != self.channels_told {
-                self.shared.tally.moved(self.channels_told, channels);
-                self.channels_told = channels;
-            }
-            if self.shared.tally.total() <= self.options.channels_max {
-                return;
-            }
-            match self.shared.tally.longest_idle() {
-                Some(shard) if shard == me => self.hub.evict(),
-                Some(shard) => return self.hub.post.push(shard, hub::Mail::Look),
-                None => return,
-            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::admin::Facts;
 use crate::hub;
+use crate::mailbox::budget::Budget;
 use crate::mailbox::census::Census;
 use crate::mailbox::doorbell::Doorbell;
 use crate::mailbox::drain::Drain;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub routers: Census,
     /// Channels, counted over all shards.
     pub tally: Tally,
+    /// Bytes kept of the past, over all shards.
+    pub history: Budget,
     /// How far a stop is.
     pub drain: Drain,
     /// What is on its way between shards.

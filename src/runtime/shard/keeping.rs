@@ -1,0 +1,75 @@
+//! Bounds over all shards on what they keep: channels, and bytes of the past. The shard with the oldest lets go of it;
+//! one that sees another's turn asks it to look.
+
+use super::super::driver::Driver;
+use super::Shard;
+use crate::hub::Mail;
+
+/// What this shard has told the others of what it keeps.
+#[derive(Default)]
+pub(super) struct Told {
+    channels: usize,
+    idle_us: Option<u64>,
+    history_bytes: u64,
+    history_oldest_us: Option<u64>,
+}
+
+impl<D: Driver> Shard<D> {
+    /// Forgets idle channels while there are too many over all shards.
+    pub(super) fn keep_channels_within(&mut self) {
+        if self.options.channels_max == 0 {
+            return;
+        }
+        let me = self.port.shard();
+        loop {
+            let (channels, idle) = (self.hub.channels(), self.hub.longest_idle_us());
+            if idle != self.told.idle_us {
+                self.told.idle_us = idle;
+                self.shared.tally.set_idle(me, idle);
+            }
+            if channels != self.told.channels {
+                self.shared.tally.moved(self.told.channels, channels);
+                self.told.channels = channels;
+            }
+            if self.shared.tally.total() <= self.options.channels_max {
+                return;
+            }
+            match self.shared.tally.longest_idle() {
+                Some(shard) if shard == me => self.hub.evict(),
+                Some(shard) => return self.hub.post.push(shard, Mail::Look),
+                None => return,
+            }
+        }
+    }
+
+    /// Lets go of the oldest events while all shards keep too many bytes. Told once a turn, so that the budget is
+    /// exceeded by no more than what the shards take in one turn, and in the one in which another is asked.
+    pub(super) fn keep_history_within(&mut self) {
+        let me = self.port.shard();
+        loop {
+            let (bytes, oldest_us) = (self.hub.history_bytes(), self.hub.history_oldest_us());
+            if oldest_us != self.told.history_oldest_us {
+                self.told.history_oldest_us = oldest_us;
+                self.shared.history.set_oldest(me, oldest_us);
+            }
+            if bytes != self.told.history_bytes {
+                self.shared.history.moved(self.told.history_bytes, bytes);
+                self.told.history_bytes = bytes;
+            }
+            let over = self.shared.history.over();
+            if over == 0 {
+                return;
+            }
+            match (oldest_us, self.shared.history.oldest_but(me)) {
+                (Some(mine), Some((shard, theirs))) if theirs < mine => {
+                    return self.hub.post.push(shard, Mail::Look);
+                }
+                (None, Some((shard, _))) => return self.hub.post.push(shard, Mail::Look),
+                (None, None) => return,
+                (Some(_), others) => {
+                    self.hub.evict_history(over, others.map_or(u64::MAX, |(_, theirs)| theirs));
+                }
+            }
+        }
+    }
+}
