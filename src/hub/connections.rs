@@ -44,6 +44,17 @@ impl Hub {
         }
     }
 
+    /// Queues an answer that may be larger than what answers may take together; it is refused, with its member, only
+    /// when others wait that take as much as they may.
+    pub fn push_answer(&mut self, member: Key, bytes: &[u8]) {
+        let Some(found) = self.subscriptions.member(member) else { return };
+        let waits = found.outbox.as_ref().map_or(0, |outbox| outbox.control_bytes());
+        if waits > self.subscriptions.bounds.control_bytes_max {
+            return self.subscriptions.give_up(member.slot, Cut::Slow, &mut self.counters);
+        }
+        self.subscriptions.queue(member.slot, |outbox| outbox.push_last(bytes));
+    }
+
     /// Queues what opens the socket of a member that was just admitted.
     pub fn push_greeting(&mut self, member: Key, bytes: &[u8]) {
         if self.subscriptions.member(member).is_some() {

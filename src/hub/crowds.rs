@@ -234,6 +234,11 @@ impl Filters {
         }
     }
 
+    /// Whether an event passes.
+    pub fn wants(&self, slot: u32, event: &Event) -> bool {
+        self.slab.at(slot).expect("a crowd keeps its filter").filter.passes(event)
+    }
+
     /// Whether the event of a delivery passes.
     pub fn passes(&mut self, slot: u32, delivery: u64, event: &Event) -> bool {
         let judge = self.slab.at_mut(slot).expect("a crowd keeps its filter");

@@ -167,6 +167,7 @@ impl Subscriptions {
         let progress = outbox.flush(slot, way.now_us, way.outlet);
         way.counters.deliveries += progress.delivered;
         way.counters.events_expired += progress.expired;
+        let has_room = outbox.parked && Self::has_room_again(outbox, &self.bounds);
         match progress.end {
             Flushed::Empty if outbox.cut => {}
             Flushed::Empty => {
@@ -178,6 +179,9 @@ impl Subscriptions {
                 self.queue_if_direct(slot);
             }
             Flushed::Gone => self.give_up(slot, Cut::Gone, way.counters),
+        }
+        if has_room {
+            self.list_replays(slot);
         }
     }
 

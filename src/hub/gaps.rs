@@ -42,6 +42,22 @@ impl Gaps {
         }
     }
 
+    /// Takes a row of events that a member lost, which are counted already.
+    pub fn add(
+        &mut self,
+        member: Key,
+        tag: u32,
+        channel: &Channel,
+        (from, to): (Position, Position),
+        counters: &mut Counters,
+    ) {
+        let gaps = self.found.entry(member).or_default();
+        match gaps.len() >= GAPS_MAX {
+            true => counters.gaps_untold += 1,
+            false => gaps.push(Gap { tag, channel: channel.clone(), from, to }),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }

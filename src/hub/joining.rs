@@ -6,7 +6,7 @@ use super::members::Badge;
 use super::members::Place;
 use super::presence::News;
 use super::subscriptions::Ask;
-use super::{Full, Hub, Joined, Joining, Mail, Standing, Target, Wish};
+use super::{From, Full, Hub, Joined, Joining, Mail, Recovery, Standing, Target, Wish};
 use crate::event::{Channel, ConnectionId, Filter};
 use crate::stdx::slab::Key;
 use std::rc::Rc;
@@ -32,13 +32,14 @@ impl Hub {
         let slow = self.channels.slow_of(name);
         if owner == self.options.shard {
             let who = ConnectionId::new(owner, member);
-            let Ok((slot, standing)) = self.let_in(&channel, None, who, wish.ephemeral, now_us) else {
+            let Ok((slot, standing)) = self.let_in(&channel, None, who, wish.ephemeral, wish.from, now_us)
+            else {
                 return Joining::Full;
             };
             let local = self.subscriptions.open(&channel, owner, slow);
             self.channels.at(slot).local = Some(local);
             let ask = self.ask(member, tag, Source::Channel(local), wish);
-            self.subscriptions.attach(ask);
+            self.settle_in(ask, &standing);
             return Joining::Done(standing);
         }
         let local = self.subscriptions.open(&channel, owner, slow);
@@ -46,7 +47,10 @@ impl Hub {
         self.subscriptions.expect_join(ask);
         self.subscriptions.locals.at_mut(local).expect("just opened").pending += 1;
         let slot = self.subscriptions.locals.key_at(local).expect("just opened");
-        self.post.push(owner, Mail::Join { channel, slot, member, tag, ephemeral: wish.ephemeral });
+        self.post.push(
+            owner,
+            Mail::Join { channel, slot, member, tag, ephemeral: wish.ephemeral, from: wish.from },
+        );
         Joining::Waiting
     }
 
@@ -74,6 +78,7 @@ impl Hub {
         remote: Option<(u16, Key)>,
         who: ConnectionId,
         ephemeral: bool,
+        from: Option<From>,
         now_us: u64,
     ) -> Result<(u32, Standing), Full> {
         let is_new = self.channels.find(channel.as_str()).is_none();
@@ -81,12 +86,28 @@ impl Hub {
         if is_new && ephemeral {
             self.channels.make_ephemeral(slot);
         }
-        let standing = self.channels.join(slot, remote)?;
+        let mut standing = self.channels.join(slot, remote)?;
+        standing.recovery = from.map(|from| self.recover(slot, from, now_us));
         let present = self.channels.at(slot).present.as_mut();
         if let Some(count) = present.and_then(|present| present.enter(who)) {
             self.news.push(News { channel: channel.clone(), kind: "presence.joined", who, count });
         }
         Ok((slot, standing))
+    }
+
+    fn recover(&mut self, slot: u32, from: From, now_us: u64) -> Recovery {
+        let recovery = self.channels.resolve(slot, from, now_us, &mut self.counters);
+        self.counters.replays += u64::from(from != From::Join);
+        self.counters.replays_short += u64::from(!recovery.recovered);
+        recovery
+    }
+
+    /// Gives a subscription that was let in its place: in its crowd, or behind it.
+    fn settle_in(&mut self, ask: Ask, standing: &Standing) {
+        match &standing.recovery {
+            Some(recovery) if recovery.behind => self.subscriptions.fall_behind(ask, recovery),
+            _ => self.subscriptions.attach(ask),
+        }
     }
 
     /// As the owner: one member less, of this shard or another.
@@ -111,8 +132,8 @@ impl Hub {
         match (wanted, outcome) {
             (Some(ask), outcome) => {
                 let crowd = ask.crowd;
-                if outcome.is_ok() {
-                    self.subscriptions.attach(ask);
+                if let Ok(standing) = &outcome {
+                    self.settle_in(ask, standing);
                 }
                 self.subscriptions.close_crowd_if_unused(crowd);
                 self.effects.joined.push(Joined { member, tag, channel: Some(channel), outcome });

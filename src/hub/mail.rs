@@ -1,6 +1,7 @@
 //! What shards tell each other, and the post that gathers it: one message per shard and turn.
 
-use super::history::{Page, PageWish};
+use super::behind::Chunk;
+use super::history::{From, Page, PageWish};
 use super::types::{Full, Origin, Published, Refusal, Standing};
 use crate::event::{Channel, ConnectionId, Event, Pattern, Position, Priority};
 use crate::metrics::Snapshot;
@@ -51,9 +52,13 @@ pub enum Mail {
     /// From a shard with subscribers to the publisher's.
     Reached { key: Key, reached: u32, dropped: u32 },
     /// To the owner: a member of the sender's wants this channel's events, delivered to `slot`.
-    Join { channel: Channel, slot: Key, member: Key, tag: u32, ephemeral: bool },
+    Join { channel: Channel, slot: Key, member: Key, tag: u32, ephemeral: bool, from: Option<From> },
     /// From the owner: every event after this message comes to `slot`; or the channel is full.
     Joined { slot: Key, member: Key, tag: u32, outcome: Result<Standing, Full> },
+    /// To the owner: what is kept of the channel from this number on, for a subscription that catches up.
+    Catch { replay: Key, channel: Channel, from: u64, events_max: u32, bytes_max: u32 },
+    /// The answer to `Catch`. What it holds counts against no bound but that of what is asked for in one turn.
+    Caught { replay: Key, chunk: Box<Chunk> },
     /// To the owner: one member less.
     Leave { channel: Channel, member: Key },
     /// To every shard: members of the sender's hear this pattern, which is at `slot` there.
@@ -225,8 +230,14 @@ mod tests {
     fn the_more_urgent_goes_first_but_not_past_a_join() {
         let mut post = Post::new(2, LaneBounds { events_max: 10, bytes_max: 1000 });
         let (channel, key) = (Channel::parse("a").unwrap(), Key { slot: 0, generation: 1 });
-        let join =
-            || Mail::Join { channel: channel.clone(), slot: key, member: key, tag: 0, ephemeral: false };
+        let join = || Mail::Join {
+            channel: channel.clone(),
+            slot: key,
+            member: key,
+            tag: 0,
+            ephemeral: false,
+            from: None,
+        };
         for word in ["5a", "9b", "ack", "5c", "join", "1d", "10e", "10f"] {
             let (priority, name) = word.split_at(word.find(|c: char| !c.is_ascii_digit()).unwrap());
             post.push(

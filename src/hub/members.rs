@@ -9,6 +9,8 @@ use std::rc::Rc;
 pub(super) enum Place {
     /// The owner has been asked.
     Pending,
+    /// It catches up; `at` is its replay.
+    Behind,
     Direct,
     Queued,
 }

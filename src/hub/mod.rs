@@ -5,10 +5,12 @@
 //!
 //! * `channels`: what this shard owns; `publishing`: how an event is taken and numbered
 //! * `subscriptions`, `crowds`, `members`, `locals`: who hears what; `joining`: how they come and go
+//! * `history`: what owners keep of the past; `behind`: how subscribers that begin there catch up
 //! * `patterns`, `index`: which patterns cover a channel; `watching`: how shards tell each other of them
 //! * `pump`, `outbox`, `flush`: the way of an event to the sockets
 //! * `mail`: what shards tell each other
 
+mod behind;
 mod channels;
 mod connections;
 mod crowds;
@@ -41,6 +43,7 @@ mod types;
 mod watching;
 
 pub use crate::metrics::Counters;
+pub use behind::Chunk;
 pub use channels::{ChannelOptions, ChannelRule};
 pub use history::{From, Keep, Page, PageWish, Recovery};
 pub use index::PatternIndex;
@@ -182,13 +185,18 @@ impl Hub {
             }
             Mail::Page { origin, page } => self.effects.pages.push((origin, *page)),
             Mail::Present { origin, present } => self.effects.present.push((origin, present)),
-            Mail::Join { channel, slot, member, tag, ephemeral } => {
+            Mail::Join { channel, slot, member, tag, ephemeral, from: start } => {
                 let (who, remote) = (ConnectionId::new(from, member), Some((from as u16, slot)));
-                let outcome =
-                    self.let_in(&channel, remote, who, ephemeral, now_us).map(|(_, standing)| standing);
+                let outcome = self.let_in(&channel, remote, who, ephemeral, start, now_us);
+                let outcome = outcome.map(|(_, standing)| standing);
                 self.post.push(from, Mail::Joined { slot, member, tag, outcome });
             }
             Mail::Joined { slot, member, tag, outcome } => self.joined(slot, member, tag, outcome),
+            Mail::Catch { replay, channel, from: start, events_max, bytes_max } => {
+                let chunk = Box::new(self.chunk(&channel, start, events_max as usize, bytes_max as usize));
+                self.post.push(from, Mail::Caught { replay, chunk });
+            }
+            Mail::Caught { replay, chunk } => self.caught(replay, *chunk, now_us),
             Mail::Leave { channel, member } => {
                 self.let_go(&channel, Some(from as u16), ConnectionId::new(from, member), now_us);
             }

@@ -49,6 +49,8 @@ pub struct Outbox {
     pub(super) blocked: bool,
     /// Listed for the flush at the end of the turn.
     pub(super) dirty: bool,
+    /// A subscription that catches up waits for room.
+    pub(super) parked: bool,
     /// Given up: takes no more events.
     pub(super) cut: bool,
 }

@@ -1,6 +1,7 @@
 //! Who on this shard hears what: members, their subscriptions, and the crowds in which these sit. Called by the hub;
 //! the way of an event through the crowds is in `pump`, the way onto the sockets in `flush`.
 
+use super::behind::Replay;
 use super::crowds::{Crowd, CrowdList, Filters, Local, Manner, NONE, Source, SpareTurns};
 use super::gaps::Gaps;
 use super::idle::Idle;
@@ -11,7 +12,7 @@ use super::patterns::Patterns;
 use super::{Counters, Cut};
 use crate::event::{Channel, Filter, Renderers};
 use crate::stdx::slab::{Key, Slab};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 /// The lists of one shard.
@@ -25,6 +26,9 @@ pub struct Subscriptions {
     pub(super) patterns: Patterns,
     pub(super) scratch: Vec<u32>,
     pub(super) crowds: Slab<Crowd>,
+    /// Subscriptions that catch up, and those of them that have room for more, in turn.
+    pub(super) replays: Slab<Replay>,
+    pub(super) ready: VecDeque<Key>,
     pub(super) filters: Filters,
     pub(super) members: Vec<Member>,
     pub(super) bounds: Bounds,
@@ -67,6 +71,8 @@ impl Subscriptions {
             patterns: Patterns::new(),
             scratch: Vec::new(),
             crowds: Slab::with_limit(NONE),
+            replays: Slab::with_limit(NONE),
+            ready: VecDeque::new(),
             filters: Filters::new(),
             members: Vec::new(),
             bounds,
@@ -194,6 +200,9 @@ impl Subscriptions {
         let source = self.crowds.at(crowd).expect("a subscription keeps its crowd").source;
         if place == Place::Pending {
             self.crowds.at_mut(crowd).expect("just seen").pending -= 1;
+        } else if place == Place::Behind {
+            let behind = subscription.clone();
+            self.end_replay(&behind);
         } else {
             if place == Place::Direct {
                 self.spill(slot, tag);
@@ -220,7 +229,7 @@ impl Subscriptions {
         self.queue_if_direct(slot);
         let pending = self.members[slot as usize].subscribed.find(tag).expect("named by the caller");
         let (place, label) = (pending.place, pending.label.clone());
-        if place == Place::Pending {
+        if matches!(place, Place::Pending | Place::Behind) {
             pending.crowd = to;
             self.crowds.at_mut(from).expect("just seen").pending -= 1;
             self.crowds.at_mut(to).expect("just found").pending += 1;

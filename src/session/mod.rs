@@ -10,6 +10,7 @@ pub mod cloudevents;
 pub mod command;
 pub mod dialect;
 pub mod heartbeat;
+pub mod history;
 pub mod publisher;
 pub mod query;
 pub mod refusal;

@@ -114,7 +114,7 @@ impl Reader {
                 _ => self.fault("format", "must be raw or cloudevents"),
             },
             // A page that has seen nothing yet may say so with nothing.
-            "since" | "after" | "last_event_id" if value.is_empty() => {}
+            "last_event_id" if value.is_empty() => {}
             "since" => match time(value) {
                 Some(ms) => self.since_ms = Some(ms),
                 None => self.fault("since", "must be an RFC 3339 time"),
@@ -159,7 +159,7 @@ fn cut(word: &str) -> String {
 }
 
 /// A plus sign that was not escaped arrives as a space; only the zone of a time has one.
-fn time(text: &str) -> Option<u64> {
+pub(super) fn time(text: &str) -> Option<u64> {
     let mended = || text.rsplit_once(' ').and_then(|(time, zone)| unix_ms_of(&format!("{time}+{zone}")));
     unix_ms_of(text).or_else(mended)
 }
@@ -175,7 +175,7 @@ pub fn position(text: &str) -> Option<Position> {
     sound.then_some(Position { epoch: u32::from_str_radix(epoch, 16).ok()?, offset: offset.parse().ok()? })
 }
 
-fn refusal(faults: &[(&'static str, String)]) -> Refusal {
+pub(super) fn refusal(faults: &[(&'static str, String)]) -> Refusal {
     let words: Vec<String> = faults.iter().map(|(name, why)| format!("{name}: {why}")).collect();
     let list: Vec<Value> =
         faults.iter().map(|(name, why)| json!({ "field": format!("/{name}"), "message": why })).collect();
@@ -200,7 +200,10 @@ mod tests {
     #[test]
     fn nothing_asked_is_everything_from_now_on() {
         assert_eq!(read("", None, 0).unwrap(), Wanted::default());
-        assert_eq!(read("token=x&limit=5&types=&sources=,&since=", None, 0).unwrap(), Wanted::default());
+        assert_eq!(
+            read("token=x&limit=5&types=&sources=,&last_event_id=", None, 0).unwrap(),
+            Wanted::default()
+        );
     }
 
     #[test]

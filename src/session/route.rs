@@ -16,6 +16,8 @@ pub enum Route<'r> {
     Report(Report),
     /// A description of the server's interface.
     Document(Document),
+    /// Stored events of a channel.
+    History(&'r str),
     /// Server-sent events; the channels are in the query when it is `None`.
     Stream(Option<&'r str>),
     /// A socket.
@@ -69,7 +71,7 @@ pub enum Socket<'r> {
 const CHANNEL: &str = "{channel}";
 
 /// Every path there is (`/echo` only where it is switched on). Where two fit, the one without a channel goes first.
-pub const ROUTES: [(&str, Route<'static>); 19] = [
+pub const ROUTES: [(&str, Route<'static>); 20] = [
     ("/publish/{channel}", Route::Publish(None)),
     ("/publish", Route::Publish(None)),
     ("/publish/batch", Route::Batch),
@@ -79,6 +81,7 @@ pub const ROUTES: [(&str, Route<'static>); 19] = [
     ("/api/v1/ws/events", Route::Socket(Socket::FreqSearch)),
     ("/", Route::Socket(Socket::Router)),
     ("/router", Route::Socket(Socket::Router)),
+    ("/history/{channel}", Route::History("")),
     ("/sse/{channel}", Route::Stream(None)),
     ("/sse", Route::Stream(None)),
     ("/health", Route::Report(Report::Health)),
@@ -96,7 +99,7 @@ impl Route<'_> {
     pub const fn methods(&self) -> &'static str {
         match self {
             Route::Publish(_) | Route::Batch => "POST, OPTIONS",
-            Route::Report(_) | Route::Document(_) => "GET, HEAD, OPTIONS",
+            Route::Report(_) | Route::Document(_) | Route::History(_) => "GET, HEAD, OPTIONS",
             Route::Stream(_) | Route::Socket(_) => "GET, OPTIONS",
             Route::Options(methods) => methods,
         }
@@ -107,7 +110,7 @@ impl Route<'_> {
             (self, method),
             (_, Method::Options)
                 | (Route::Publish(_) | Route::Batch, Method::Post)
-                | (Route::Report(_) | Route::Document(_), Method::Get | Method::Head)
+                | (Route::Report(_) | Route::Document(_) | Route::History(_), Method::Get | Method::Head)
                 | (Route::Stream(_) | Route::Socket(_), Method::Get)
         )
     }
@@ -167,6 +170,7 @@ fn on_channel<'r>(route: Route<'r>, raw: &'r str, scratch: &'r mut Vec<u8>) -> R
         (Route::Socket(_), _) => Ok(Route::Socket(Socket::Channel(name))),
         (_, Some(why)) => Err(bad_channel(&why, "/channel")),
         (Route::Stream(_), None) => Ok(Route::Stream(name)),
+        (Route::History(_), None) => Ok(Route::History(name.unwrap_or_default())),
         (_, None) => Ok(Route::Publish(name)),
     }
 }
@@ -210,7 +214,7 @@ mod tests {
                     "OPTIONS" => assert_eq!(answer, Ok(format!("{:?}", Route::Options(route.methods())))),
                     _ if route.methods().split(", ").any(|taken| taken == method) => {
                         let found = format!("{route:?}");
-                        let named = found.replace("None", "Some(\"a.b\")");
+                        let named = found.replace("None", "Some(\"a.b\")").replace("(\"\")", "(\"a.b\")");
                         assert_eq!(answer, Ok(if path.contains(CHANNEL) { named } else { found }));
                     }
                     _ => assert_eq!(answer, Err((405, route.methods().to_owned())), "{method} {asked}"),

@@ -23,6 +23,7 @@ pub fn operation(path: &str, interface: &Interface) -> Option<Value> {
         "/publish" => publish("publish", "Publish an event; the body names the channel.", envelope()),
         "/publish/{channel}" => publish_to_channel(),
         "/publish/batch" => batch(interface),
+        "/history/{channel}" => history(),
         "/sse" => stream("stream", true),
         "/sse/{channel}" => stream("stream_channel", false),
         "/health" => state(
@@ -194,6 +195,22 @@ fn stream(id: &str, by_query: bool) -> Value {
         "tags": ["streams"],
         "parameters": parameters,
         "responses": answers(ok, &["400", "431", "503"]),
+    })
+}
+
+fn history() -> Value {
+    let parameter = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "description": description, "schema": schema });
+    json!({
+        "operationId": "history",
+        "summary": "Stored events of a channel.",
+        "tags": ["streams"],
+        "parameters": [
+            parameter("since", "From the first event on that the server took at that time or later.", json!({ "type": "string", "format": "date-time" })),
+            parameter("after", "What comes behind that one; it goes before since.", reference("Position")),
+            parameter("limit", "At most so many.", json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 })),
+            parameter("order", "newest: the newest of them, and those first.", json!({ "type": "string", "enum": ["oldest", "newest"], "default": "oldest" })),
+        ],
+        "responses": answers(json_answer("Of an unknown channel everything is null or empty.", reference("History")), &OF_QUESTION),
     })
 }
 

@@ -4,7 +4,7 @@ use super::{Interface, common_shapes, object, reference};
 use serde_json::{Map, Value, json};
 
 /// Objects, by the words of [`object`].
-const OBJECTS: [(&str, &str); 8] = [
+const OBJECTS: [(&str, &str); 10] = [
     (
         "Published",
         "status=published channel:Channel event_type:string|null timestamp:Timestamp clients_reached:count id:Position",
@@ -22,6 +22,8 @@ const OBJECTS: [(&str, &str); 8] = [
         "type:string title:string status:integer detail:string validation_errors?:[Fault] event_type?:string|null \
          component?:string size_bytes?:count max_size_bytes?:count",
     ),
+    ("History", "channel:Channel epoch:string|null first:Position|null last:Position|null events:[Stored]"),
+    ("Stored", "id:Position timestamp:Timestamp event:Event"),
     ("Live", "status=alive"),
     (
         "Stats",

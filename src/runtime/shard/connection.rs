@@ -107,6 +107,8 @@ pub(super) enum Waiting {
     Publish(Publish),
     /// The owner is to say who hears a channel.
     Presence { reference: Ref, channel: Channel },
+    /// The owner is to say what it keeps of a channel.
+    History { reference: Ref, channel: Channel },
     /// All shards are to count themselves.
     Health,
 }

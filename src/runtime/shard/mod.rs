@@ -9,6 +9,7 @@ mod batches;
 mod connection;
 mod ending;
 mod heartbeat;
+mod history;
 mod keeping;
 mod messages;
 mod opening;
@@ -339,6 +340,9 @@ impl<D: Driver> Shard<D> {
         while let Some((origin, present)) = self.hub.effects.present.pop() {
             self.presence_answered(driver, origin, &present, now);
         }
+        while let Some((origin, page)) = self.hub.effects.pages.pop() {
+            self.page_answered(driver, origin, &page, now);
+        }
         while let Some((to, key, names_max)) = self.hub.effects.asked.pop() {
             let own = self.state();
             self.hub.answer_gather(to, key, names_max, own);
@@ -371,6 +375,7 @@ impl<D: Driver> Shard<D> {
         self.follow_drain(driver, now);
         // Before the fan-out, so that the publishers' next requests arrive while it runs.
         self.write_answers(driver, now);
+        self.hub.replay(now.steady_us);
         self.cut(now);
         self.flush(driver, now);
         if self.hub.has_cut() {
@@ -404,6 +409,7 @@ impl<D: Driver> Shard<D> {
                 || !self.writers.is_empty()
                 || self.hub.is_dirty()
                 || self.hub.has_cut()
+                || self.hub.is_replaying()
                 || !self.hub.post.is_empty(),
             done: self.stage == Stage::Done && (self.is_through(Stage::Done) || self.drain_is_late(now)),
         }

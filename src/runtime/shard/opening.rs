@@ -3,11 +3,11 @@
 //! page cannot read an HTTP status.
 
 use super::super::driver::Driver;
-use super::Shard;
 use super::connection::{End, First, Open, Opening, Protocol};
 use super::plan::{Plan, plan, speech, subscription};
 use super::requests::draining;
 use super::talk::plain_wish;
+use super::{Shard, history};
 use crate::event::Label;
 use crate::hub::{Joined, Joining, Wish};
 use crate::mailbox::census::Refused;
@@ -15,7 +15,7 @@ use crate::mailbox::drain::Stage;
 use crate::session::dialect::courier::{self, LimitType};
 use crate::session::dialect::{Dialect, events, router, uuid, v1};
 use crate::session::publisher::{Publisher, origin_allowed};
-use crate::session::query;
+use crate::session::query::{self, Start, Wanted};
 use crate::session::route::Socket;
 use crate::session::subscriber::{Speech, Subscriber};
 use crate::session::{Door, Reason, Refusal};
@@ -56,6 +56,7 @@ impl<D: Driver> Shard<D> {
         self.may_open(publisher)?;
         let wanted = self.behind_the_door(key, wanted);
         let asked = query::read(head.query, None, self.subscriptions_max())?;
+        may_begin_in_the_past(wanted, &asked)?;
         let offered = head.upgrade.and_then(|upgrade| upgrade.protocols).unwrap_or_default();
         let offers_v1 = offered.split(',').any(|offer| offer.trim() == v1::SUBPROTOCOL);
         let speaks_v1 = offers_v1 && matches!(wanted, Socket::Channel(_) | Socket::Open);
@@ -163,7 +164,9 @@ impl<D: Driver> Shard<D> {
         let mut first = First::default();
         for (tag, target) in tags.zip(&targets) {
             let ephemeral = speech == Speech::Socket(Dialect::Events);
-            let wish = Wish { ephemeral, ..plain_wish(target, subscriber.form(form), wanted.filter.clone()) };
+            let from = history::from(wanted.from);
+            let wish =
+                Wish { ephemeral, from, ..plain_wish(target, subscriber.form(form), wanted.filter.clone()) };
             match self.hub.join(key, tag, &wish, now.steady_us) {
                 Joining::Done(standing) => first.standing = first.standing.or(Some(standing)),
                 Joining::Already => {}
@@ -233,17 +236,19 @@ impl<D: Driver> Shard<D> {
         if unread {
             self.hungry.push(key);
         }
-        if let (Some(dialect), Some(path), Some(standing), None) =
-            (dialect, &path, first.standing, &first.full)
-        {
+        if let (Some(path), Some(standing), None) = (&path, first.standing, &first.full) {
+            let (recovered, replayed) =
+                standing.recovery.map_or((false, 0), |recovery| (recovery.recovered, recovery.replayed));
             match dialect {
-                Dialect::Events => self.say(key, &events::welcome(path.as_str(), standing.members)),
-                Dialect::V1 => {
+                Some(Dialect::Events) => self.say(key, &events::welcome(path.as_str(), standing.members)),
+                Some(Dialect::V1) => {
                     let wish = subscription(path, &wanted, form);
-                    self.say(key, &v1::subscribed(&wish, standing.position, false, 0));
+                    self.say(key, &v1::subscribed(&wish, standing.position, recovered, replayed));
                 }
                 _ => {}
             }
+            // All subscriptions that it has so far came with its path.
+            self.begin(key, path.as_str(), standing.recovery, 0..u32::MAX);
         }
         self.hub.uncork(key);
         if let Some(channel) = first.full {
@@ -305,6 +310,17 @@ impl<D: Driver> Shard<D> {
             Away::Reason(reason) => reason,
         };
         self.end_socket(key, reason, false, now);
+    }
+}
+
+/// A place in the past is one of a channel, so a socket whose path names none has none.
+fn may_begin_in_the_past(wanted: Socket<'_>, asked: &Wanted) -> Result<(), Refusal> {
+    match (wanted, asked.from) {
+        (_, Start::Live) | (Socket::Channel(_) | Socket::Events(_), _) => Ok(()),
+        _ => {
+            let why = "since and after need a channel in the path";
+            Err(Refusal::new(400, "Invalid query", why).at("/since", why))
+        }
     }
 }
 

@@ -204,6 +204,12 @@ impl<D: Driver> Shard<D> {
                     }
                 }
             }
+            Ok(Route::History(channel)) => {
+                if let Err(refusal) = self.history(key, publisher, form.clone(), channel, head.query, now) {
+                    self.refuse(publisher, &form, &refusal);
+                }
+                Fate::Stays
+            }
             Ok(Route::Options(methods)) => {
                 self.preflight(publisher, &form, methods, head);
                 Fate::Stays

@@ -3,7 +3,7 @@
 
 use super::super::driver::Driver;
 use super::connection::{First, Join, Open, Protocol, Waiting};
-use super::{Shard, Sockets};
+use super::{Shard, Sockets, history};
 use crate::event::{Channel, ConnectionId, Filter, Form};
 use crate::hub::{GapTold, Joined, Joining, Origin, Rule, Wish};
 use crate::metrics::Snapshot;
@@ -86,9 +86,7 @@ impl<D: Driver> Shard<D> {
             Command::Presence { reference, channel } => self.ask_presence(key, reference, channel, now),
             Command::Health => self.ask_health(key),
             Command::Auth { reference, .. } => self.deny(key, &reference, &Denied::NotAvailable("auth"), now),
-            Command::History(asked) => {
-                self.deny(key, &asked.reference, &Denied::NotAvailable("history"), now);
-            }
+            Command::History(asked) => self.ask_history(key, *asked, now),
         }
     }
 
@@ -98,7 +96,7 @@ impl<D: Driver> Shard<D> {
             && let [Target::Channel(channel)] = &wish.targets[..]
             && self.hub.tag_of(key, channel.as_str()).is_some()
         {
-            return self.say_if(key, dialect.subscribed(&wish, None));
+            return self.say_if(key, dialect.subscribed(&wish, None, false, 0));
         }
         let max = self.subscriptions_max();
         if self.hub.subscriptions_of(key) + wish.targets.len() > max {
@@ -144,8 +142,13 @@ impl<D: Driver> Shard<D> {
         let Some(wish) = wish else { return };
         let Some(channel) = first.full else {
             let position = first.standing.and_then(|standing| standing.position);
-            let dialect = self.dialect_at(key);
-            return self.say_if(key, dialect.and_then(|dialect| dialect.subscribed(&wish, position)));
+            let recovery = first.standing.and_then(|standing| standing.recovery);
+            let (recovered, replayed) = recovery.map_or((false, 0), |r| (r.recovered, r.replayed));
+            if let Some(dialect) = self.dialect_at(key) {
+                self.say_if(key, dialect.subscribed(&wish, position, recovered, replayed));
+            }
+            let channel = wish.targets.first().map_or("", |target| target.as_str());
+            return self.begin(key, channel, recovery, tags);
         };
         for tag in tags {
             self.hub.leave(key, tag, now.steady_us);
@@ -328,6 +331,7 @@ fn hub_wish<'w>(dialect: Dialect, target: &'w Target, wish: &Subscribe, form: Fo
         label: wish.label().filter(|_| dialect == Dialect::Router),
         each: dialect.manners().each,
         rule: if dialect == Dialect::Router { Rule::Router } else { Rule::Channel },
+        from: history::from(wish.from),
         ..plain_wish(target, form, wish.filter.clone())
     }
 }

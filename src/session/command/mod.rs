@@ -7,7 +7,7 @@ mod start;
 
 pub use fields::{Fault, Fields, NotFields, cut};
 pub use filter::{FILTER_WORDS_MAX, PriorityMode, read_filter};
-pub use start::read_start;
+pub use start::{read_start, start};
 
 use super::dialect::freqsearch::Change;
 use super::dialect::uuid::is_uuid;

@@ -55,13 +55,20 @@ impl Denied<'_> {
 
 impl Dialect {
     /// The answer to a subscription that was made. `position` is the channel's at that moment, if it is one channel.
-    pub fn subscribed(self, wish: &Subscribe, position: Option<Position>) -> Option<String> {
+    /// `recovered` and `replayed` as in [`v1::subscribed`].
+    pub fn subscribed(
+        self,
+        wish: &Subscribe,
+        position: Option<Position>,
+        recovered: bool,
+        replayed: u32,
+    ) -> Option<String> {
         match self {
             Dialect::Courier => {
                 let channel = wish.targets.first().map_or("", |target| target.as_str());
                 Some(courier::about_channel("subscribed", channel))
             }
-            Dialect::V1 => Some(v1::subscribed(wish, position, false, 0)),
+            Dialect::V1 => Some(v1::subscribed(wish, position, recovered, replayed)),
             Dialect::Router => Some(router::subscribed(wish)),
             Dialect::Events | Dialect::FreqSearch => None,
         }

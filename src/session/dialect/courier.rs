@@ -3,7 +3,7 @@
 
 use crate::event::{Channel, Form};
 use crate::session::close::Reason;
-use crate::session::command::{Command, Ref, Subscribe, Target, Unsubscribe, Which};
+use crate::session::command::{Command, Ref, Subscribe, Target, Unsubscribe, Which, start};
 use crate::session::query::Start;
 use serde_json::json;
 use simd_json::prelude::*;
@@ -31,12 +31,24 @@ pub fn read(text: &str) -> Command<'static> {
     match field("type") {
         Some("ping") => Command::Answer(PONG.to_owned()),
         Some("pong") => Command::Ignore,
-        Some(kind @ ("subscribe" | "unsubscribe")) => about(kind, field("channel")),
+        Some(kind @ ("subscribe" | "unsubscribe")) => {
+            let text = |name: &str| match object.get(name) {
+                None => Ok(None),
+                Some(value) if value.is_null() => Ok(None),
+                Some(value) => {
+                    value.into_string().map(Some).ok_or_else(|| format!("{name} must be a string"))
+                }
+            };
+            match text("since").and_then(|since| start(since, text("after")?).map_err(|fault| fault.0)) {
+                Ok(from) => about(kind, field("channel"), from),
+                Err(fault) => Command::Answer(invalid(&fault)),
+            }
+        }
         other => Command::Answer(ack(other, text.len())),
     }
 }
 
-fn about(kind: &str, channel: Option<&str>) -> Command<'static> {
+fn about(kind: &str, channel: Option<&str>, from: Start) -> Command<'static> {
     let Some(name) = channel else {
         return Command::Answer(invalid(&format!("{kind}: channel is required and must be a string")));
     };
@@ -47,7 +59,7 @@ fn about(kind: &str, channel: Option<&str>) -> Command<'static> {
             id: "".into(),
             targets: vec![Target::Channel(channel)],
             filter: None,
-            from: Start::Live,
+            from,
             form: Form::RAW,
             topics: "".into(),
         })),

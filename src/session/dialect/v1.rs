@@ -13,6 +13,8 @@ use crate::session::command::{
     Body, Command, Context, Fault, Fields, History, NotFields, PriorityMode, Publish, Ref, Subscribe, Target,
     Unsubscribe, Which, cut, read_filter, read_start,
 };
+use crate::session::history::{PAGE_DEFAULT, PAGE_MAX};
+use crate::session::query::Start;
 use std::borrow::Cow;
 
 /// What a client offers in `Sec-WebSocket-Protocol` to speak this.
@@ -20,11 +22,6 @@ pub const SUBPROTOCOL: &str = "courier.v1";
 
 /// Bytes of the longest subscription id.
 pub const ID_BYTES_MAX: usize = 100;
-
-/// Stored events in one answer, when the client does not say (contract 2).
-const HISTORY_DEFAULT: u32 = 100;
-/// The most that a client may ask for.
-const HISTORY_MAX: u32 = 1000;
 
 const NAMES: [&str; 14] = [
     "type",
@@ -101,12 +98,17 @@ fn subscribe(fields: &Fields<'_>, reference: Ref, context: &mut Context<'_>) -> 
         Some(id) => id.into(),
         None => uuid_text(&random_uuid(context.draw)).into(),
     };
+    let (target, from) = (target(fields)?, read_start(fields)?);
+    if let (Target::Pattern(_), Start::Since(_) | Start::After(_)) = (&target, from) {
+        let words = "since and after need a channel: each channel of a pattern has its own positions";
+        return Err((Code::InvalidMessage, words.to_owned()));
+    }
     Ok(Subscribe {
         reference,
         id,
-        targets: vec![target(fields)?],
+        targets: vec![target],
         filter: read_filter(fields, PriorityMode::Exact)?,
-        from: read_start(fields)?,
+        from,
         form: form(fields)?,
         topics: "".into(),
     })
@@ -149,12 +151,12 @@ fn which(fields: &Fields<'_>) -> Result<Which, Refused> {
 
 fn history(fields: &Fields<'_>, reference: Ref) -> Result<History, Refused> {
     let limit = match fields.raw("limit") {
-        None => HISTORY_DEFAULT,
+        None => PAGE_DEFAULT,
         Some(json) => json
             .parse()
             .ok()
-            .filter(|limit| (1..=HISTORY_MAX).contains(limit))
-            .ok_or_else(|| (Code::InvalidMessage, format!("limit must be 1 to {HISTORY_MAX}")))?,
+            .filter(|limit| (1..=PAGE_MAX).contains(limit))
+            .ok_or_else(|| (Code::InvalidMessage, format!("limit must be 1 to {PAGE_MAX}")))?,
     };
     let newest_first = match fields.string("order")?.as_deref() {
         None | Some("oldest") => false,
@@ -204,7 +206,6 @@ pub(super) fn write_envelope(
 mod tests {
     use super::*;
     use crate::event::{Facts, Priorities, Priority};
-    use crate::session::query::Start;
     use serde_json::{Value, json};
 
     fn with<T>(text: &str, look: impl FnOnce(Command<'_>) -> T) -> T {
@@ -243,11 +244,12 @@ mod tests {
 
     #[test]
     fn a_pattern_may_be_plain_and_an_id_is_made_when_none_is_given() {
-        let wish = subscribe(r#"{"type":"subscribe","pattern":"a.*","since":"1970-01-01T00:00:01Z"}"#);
+        let wish = subscribe(r#"{"type":"subscribe","pattern":"a.*"}"#);
         assert!(matches!(&wish.targets[..], [Target::Pattern(pattern)] if pattern.as_str() == "a.*"));
-        assert_eq!((wish.from, wish.id.len(), wish.reference.json()), (Start::Since(1000), 36, "null"));
-        let wish = subscribe(r#"{"type":"subscribe","pattern":"a.b"}"#);
+        assert_eq!((wish.from, wish.id.len(), wish.reference.json()), (Start::Live, 36, "null"));
+        let wish = subscribe(r#"{"type":"subscribe","pattern":"a.b","since":"1970-01-01T00:00:01Z"}"#);
         assert!(matches!(&wish.targets[..], [Target::Channel(_)]));
+        assert_eq!(wish.from, Start::Since(1000));
     }
 
     #[test]
@@ -310,6 +312,8 @@ mod tests {
             (r#"{"type":"subscribe","channel":"a","since":"now"}"#, "INVALID_MESSAGE"),
             (r#"{"type":"subscribe","channel":"a","after":"ab-7"}"#, "INVALID_MESSAGE"),
             (r#"{"type":"subscribe","channel":"a","after":"+00000ab-7"}"#, "INVALID_MESSAGE"),
+            (r#"{"type":"subscribe","pattern":"a.*","since":"1970-01-01T00:00:01Z"}"#, "INVALID_MESSAGE"),
+            (r#"{"type":"subscribe","pattern":"a.*","after":"000000ab-7"}"#, "INVALID_MESSAGE"),
             (r#"{"type":"subscribe","channel":"a","priorities":[0]}"#, "INVALID_MESSAGE"),
             (r#"{"type":"subscribe","channel":"a","format":"xml"}"#, "INVALID_MESSAGE"),
             (r#"{"type":"subscribe","channel":"a.*"}"#, "INVALID_CHANNEL"),

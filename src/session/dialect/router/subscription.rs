@@ -9,7 +9,8 @@ use crate::session::command::{
 };
 use crate::session::query::Start;
 
-const NAMES: [&str; 6] = ["id", "topics", "types", "priorities", "priority_mode", "sources"];
+const NAMES: [&str; 8] =
+    ["id", "topics", "types", "priorities", "priority_mode", "sources", "since", "after"];
 
 /// Reads a subscription; without one, it is to everything. What else is in it (retries, batches) changes nothing.
 ///
@@ -18,6 +19,9 @@ const NAMES: [&str; 6] = ["id", "topics", "types", "priorities", "priority_mode"
 pub(super) fn read(json: Option<&str>, context: &mut Context<'_>) -> Result<Subscribe, String> {
     let fields = Fields::read(json.unwrap_or("{}"), &NAMES).map_err(|_| "subscription must be an object")?;
     let fault = |fault: Fault| fault.0;
+    if let Some(field) = ["since", "after"].into_iter().find(|field| fields.raw(field).is_some()) {
+        return Err(format!("{field} is not available here: topics have no positions in this dialect"));
+    }
     let types = fields.strings("types", TYPES.len()).map_err(fault)?;
     if let Some(unknown) = types.iter().find(|kind| !TYPES.contains(&&***kind)) {
         return Err(format!("'{}' is not a valid EventType", cut(unknown)));

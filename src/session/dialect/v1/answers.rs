@@ -1,8 +1,9 @@
 //! What the server says in dialect `courier.v1` besides events (contract 5), and the table of its errors.
 
 use super::super::text::zulu;
-use crate::event::{Channel, ConnectionId, Position};
+use crate::event::{Channel, ConnectionId, Event, Position};
 use crate::session::command::{Ref, Subscribe};
+use crate::session::history::{Standing, write_page_fields};
 use crate::session::{Reason, Refusal};
 use serde_json::{Value, json};
 
@@ -155,6 +156,18 @@ pub fn presence(reference: &Ref, channel: &Channel, connections: &[ConnectionId]
         connections.iter().take(PRESENCE_LISTED_MAX).map(ConnectionId::to_string).collect();
     let body = json!({ "channel": channel.as_str(), "count": connections.len(), "connections": listed });
     answer("presence", reference, body)
+}
+
+/// The answer to `history`, as bytes: a page as of `GET /history/{channel}`.
+pub fn history_page<'e>(
+    reference: &Ref,
+    standing: &Standing<'_>,
+    events: impl Iterator<Item = (Position, &'e Event)>,
+) -> Vec<u8> {
+    let mut out = format!("{{\"type\":\"history\",\"ref\":{},", reference.json()).into_bytes();
+    write_page_fields(standing, events, &mut out);
+    out.push(b'}');
+    out
 }
 
 /// The answer to what is not carried out.
