@@ -12,6 +12,14 @@ pub(super) enum Item {
         parcel: Rc<Parcel>,
         tag: u32,
     },
+    /// An event whose id is the places of its member in all its channels, in front of a rendering without its own.
+    Tracked {
+        parcel: Rc<Parcel>,
+        id: Box<[u8]>,
+        /// Bytes of the rendering that the id takes the place of.
+        skip: u32,
+        tag: u32,
+    },
     /// An event with the label of its subscription, which has a place in the rendering.
     Labelled {
         parcel: Rc<Parcel>,
@@ -22,6 +30,11 @@ pub(super) enum Item {
 
 impl Item {
     pub fn event(parcel: &Rc<Parcel>, tag: u32, label: Option<&Rc<Badge>>) -> Item {
+        if let Some(places) = label.and_then(|badge| badge.places.as_ref()) {
+            let id = places.passed(tag, parcel.position()).into_boxed_slice();
+            let own_id = parcel.bytes().iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            return Item::Tracked { parcel: parcel.clone(), id, skip: own_id as u32, tag };
+        }
         match label.filter(|_| parcel.splice_at().is_some()) {
             None => Item::Event { parcel: parcel.clone(), tag },
             Some(label) => Item::Labelled { parcel: parcel.clone(), label: label.clone(), tag },
@@ -33,6 +46,7 @@ impl Item {
         match self {
             Item::Greeting(bytes) | Item::Control(bytes) => bytes.len(),
             Item::Event { parcel, .. } => parcel.len(),
+            Item::Tracked { parcel, id, skip, .. } => id.len() + parcel.len() - *skip as usize,
             Item::Labelled { parcel, .. } => parcel.labelled_len(),
         }
     }
@@ -42,6 +56,7 @@ impl Item {
         match self {
             Item::Greeting(bytes) | Item::Control(bytes) => [bytes, &[], &[]],
             Item::Event { parcel, .. } => [parcel.bytes(), &[], &[]],
+            Item::Tracked { parcel, id, skip, .. } => [id, &parcel.bytes()[*skip as usize..], &[]],
             Item::Labelled { parcel, label, .. } => {
                 let at = parcel.splice_at().expect("no label is kept without a place for it");
                 let (head, tail) = parcel.bytes().split_at(at as usize);
@@ -53,7 +68,9 @@ impl Item {
     /// The event in it, if it is one, and the tag of its subscription.
     pub fn parcel(&self) -> Option<(&Rc<Parcel>, u32)> {
         match self {
-            Item::Event { parcel, tag } | Item::Labelled { parcel, tag, .. } => Some((parcel, *tag)),
+            Item::Event { parcel, tag }
+            | Item::Labelled { parcel, tag, .. }
+            | Item::Tracked { parcel, tag, .. } => Some((parcel, *tag)),
             Item::Greeting(_) | Item::Control(_) => None,
         }
     }

@@ -7,7 +7,7 @@ use super::members::Place;
 use super::presence::News;
 use super::subscriptions::Ask;
 use super::{From, Full, Hub, Joined, Joining, Mail, Recovery, Standing, Target, Wish};
-use crate::event::{Channel, ConnectionId, Filter};
+use crate::event::{Channel, ConnectionId, Filter, Position};
 use crate::stdx::slab::Key;
 use std::rc::Rc;
 
@@ -56,8 +56,12 @@ impl Hub {
 
     /// The label of a wish: that of another part of the same subscription, if the member has one.
     fn badge(&mut self, member: Key, wish: &Wish<'_>) -> Option<Rc<Badge>> {
-        let label = wish.label?;
         let subscribed = &self.subscriptions.member(member)?.subscribed;
+        if wish.tracks > 0 {
+            let known = subscribed.as_slice().iter().find_map(|part| part.label.clone());
+            return Some(known.unwrap_or_else(|| Rc::new(Badge::tracking(wish.tracks))));
+        }
+        let label = wish.label?;
         let badges = subscribed.as_slice().iter().filter_map(|part| part.label.as_ref());
         let known = badges.into_iter().find(|badge| badge.label == label).cloned();
         Some(known.unwrap_or_else(|| Rc::new(Badge::new(label))))
@@ -104,6 +108,12 @@ impl Hub {
 
     /// Gives a subscription that was let in its place: in its crowd, or behind it.
     fn settle_in(&mut self, ask: Ask, standing: &Standing) {
+        if let (Some(position), Some(places)) =
+            (standing.position, ask.label.as_ref().and_then(|badge| badge.places.as_ref()))
+        {
+            let offset = standing.recovery.map_or(position.offset, |recovery| recovery.next - 1);
+            places.start(ask.tag, Position { offset, ..position });
+        }
         match &standing.recovery {
             Some(recovery) if recovery.behind => self.subscriptions.fall_behind(ask, recovery),
             _ => self.subscriptions.attach(ask),

@@ -1,8 +1,8 @@
 //! One connection as the hub knows it: what it hears, and what it is owed.
 
 use super::outbox::Outbox;
-use crate::event::Label;
-use std::cell::Cell;
+use crate::event::{LABEL_BYTES, Label, Position};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,18 +20,60 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub struct Badge {
     pub label: Label,
+    /// The places of its member in all its channels, where each event is to tell them.
+    pub places: Option<Places>,
     /// The delivery of which the subscription got its copy last.
     delivery: Cell<u64>,
 }
 
 impl Badge {
     pub fn new(label: Label) -> Badge {
-        Badge { label, delivery: Cell::new(0) }
+        Badge { label, places: None, delivery: Cell::new(0) }
+    }
+
+    /// One for a member whose events tell its places in so many channels.
+    pub fn tracking(channels: u32) -> Badge {
+        let places = Places(RefCell::new(vec![None; channels as usize]));
+        Badge { places: Some(places), ..Badge::new([b'0'; LABEL_BYTES]) }
     }
 
     /// Whether the subscription gets its copy of this delivery now; only the first who asks is told so.
     pub fn is_first(&self, delivery: u64) -> bool {
         self.delivery.replace(delivery) != delivery
+    }
+}
+
+/// Where a member stands in each of its channels, by the tags of its subscriptions: what it would name to come back
+/// without a hole or a double.
+#[derive(Debug)]
+pub struct Places(RefCell<Vec<Option<Position>>>);
+
+impl Places {
+    /// The member starts behind this position.
+    pub fn start(&self, tag: u32, position: Position) {
+        if let Some(place) = self.0.borrow_mut().get_mut(tag as usize) {
+            *place = Some(position);
+        }
+    }
+
+    /// The member gets the event at this position: the line `id:` with all its places (contract 7).
+    fn line(&self) -> Vec<u8> {
+        let mut line = b"id: ".to_vec();
+        for (at, place) in self.0.borrow().iter().enumerate() {
+            if at > 0 {
+                line.push(b',');
+            }
+            if let Some(place) = place {
+                place.write(&mut line);
+            }
+        }
+        line.push(b'\n');
+        line
+    }
+
+    pub fn passed(&self, tag: u32, position: Position) -> Vec<u8> {
+        self.start(tag, position);
+        self.line()
     }
 }
 

@@ -98,6 +98,12 @@ impl Outbox {
             self.bands[band(priority)] += 1;
         }
         self.mortals += usize::from(parcel.is_mortal());
+        if matches!(item, Item::Tracked { .. }) {
+            // Its id says that all before it has come.
+            self.items.push_back(item);
+            self.ordered_from = self.items.len();
+            return;
+        }
         self.mixed |= priority != Priority::NORMAL;
         let at = self.place_of(priority);
         self.items.insert(at, item);
@@ -130,7 +136,7 @@ impl Outbox {
         match item {
             Item::Control(bytes) => self.control_bytes -= bytes.len(),
             Item::Greeting(_) => {}
-            Item::Event { parcel, .. } | Item::Labelled { parcel, .. } => {
+            Item::Event { parcel, .. } | Item::Labelled { parcel, .. } | Item::Tracked { parcel, .. } => {
                 self.events -= 1;
                 self.event_bytes -= item.len();
                 if !parcel.is_plain() {

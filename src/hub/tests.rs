@@ -3,6 +3,7 @@
 
 mod pair;
 mod past;
+mod replay;
 
 use super::*;
 use crate::event::*;

@@ -62,6 +62,9 @@ pub struct Wish<'a> {
     pub rule: Rule,
     /// A channel that is made by this vanishes with its last member.
     pub ephemeral: bool,
+    /// Each event's id tells the member's places in so many channels, which are its first subscriptions, in order; 0:
+    /// the id is the event's own position.
+    pub tracks: u32,
     /// From where on, of a channel; `None`: what comes from now on.
     pub from: Option<From>,
 }
@@ -78,6 +81,7 @@ impl<'a> Wish<'a> {
             rule: Rule::Channel,
             ephemeral: false,
             from: None,
+            tracks: 0,
         }
     }
 

@@ -15,6 +15,9 @@ pub struct Wanted {
     pub filter: Option<Filter>,
     /// `since`, `after`, `last_event_id`.
     pub from: Start,
+    /// Of a stream of several channels, in their order: behind which event each begins, where that is known. Empty
+    /// unless the last id seen, or `after`, names several.
+    pub places: Vec<Option<Position>>,
     /// `format`.
     pub format: Format,
 }
@@ -72,6 +75,7 @@ pub fn read(raw: &str, last_event_id: Option<&str>, channels_max: usize) -> Resu
     Ok(Wanted {
         channels: reader.channels,
         filter: Filter::new(reader.types, Priorities::only(reader.priorities), reader.sources),
+        places: reader.places,
         from: match (reader.last_seen.or(reader.after), reader.since_ms) {
             (Some(position), _) => Start::After(position),
             (None, Some(ms)) => Start::Since(ms),
@@ -90,6 +94,8 @@ struct Reader {
     last_seen: Option<Position>,
     after: Option<Position>,
     since_ms: Option<u64>,
+    /// Of several channels; the last parameter that has some counts.
+    places: Vec<Option<Position>>,
     format: Format,
     faults: Vec<(&'static str, String)>,
 }
@@ -119,15 +125,26 @@ impl Reader {
                 Some(ms) => self.since_ms = Some(ms),
                 None => self.fault("since", "must be an RFC 3339 time"),
             },
-            "after" => match position(value) {
-                Some(position) => self.after = Some(position),
-                None => self.fault("after", NO_POSITION),
-            },
-            "last_event_id" => match position(value) {
-                Some(position) => self.last_seen = Some(position),
-                None => self.fault("last_event_id", NO_POSITION),
-            },
+            "after" | "last_event_id" => self.take_place(name, value),
             _ => {}
+        }
+    }
+
+    fn take_place(&mut self, name: &str, value: &str) {
+        let is_after = name == "after";
+        if value.contains(',') {
+            // What was seen last goes before what the address says.
+            match places(value) {
+                Some(_) if is_after && (self.last_seen.is_some() || !self.places.is_empty()) => {}
+                Some(places) => (self.places, self.last_seen) = (places, None),
+                None => self.fault(if is_after { "after" } else { "last_event_id" }, NO_POSITION),
+            }
+            return;
+        }
+        match position(value) {
+            Some(position) if is_after => self.after = Some(position),
+            Some(position) => (self.last_seen, self.places) = (Some(position), Vec::new()),
+            None => self.fault(if is_after { "after" } else { "last_event_id" }, NO_POSITION),
         }
     }
 
@@ -162,6 +179,12 @@ fn cut(word: &str) -> String {
 pub(super) fn time(text: &str) -> Option<u64> {
     let mended = || text.rsplit_once(' ').and_then(|(time, zone)| unix_ms_of(&format!("{time}+{zone}")));
     unix_ms_of(text).or_else(mended)
+}
+
+/// Reads the places in several channels, between commas; one may be left out.
+fn places(text: &str) -> Option<Vec<Option<Position>>> {
+    let place = |part: &str| if part.is_empty() { Some(None) } else { position(part).map(Some) };
+    text.split(',').map(place).collect()
 }
 
 /// Reads the text form of a position.
@@ -229,6 +252,17 @@ mod tests {
         assert_eq!(read(all, Some(""), 0).unwrap().from, seen(2));
         assert_eq!(read(&all[..44], None, 0).unwrap().from, seen(1));
         assert_eq!(read(&all[..26], None, 0).unwrap().from, Start::Since(1_795_271_775_000));
+    }
+
+    #[test]
+    fn a_stream_of_several_channels_has_a_place_in_each() {
+        let at = |offset| Some(Position { epoch: 0xab, offset });
+        let header = Some("000000ab-1,,000000ab-3");
+        let wanted = read("since=1970-01-01T00:00:01Z&after=000000ab-9,000000ab-9", header, 0).unwrap();
+        assert_eq!(wanted.places, [at(1), None, at(3)]);
+        assert_eq!(read("after=000000ab-9,000000ab-8", None, 0).unwrap().places, [at(9), at(8)]);
+        assert_eq!(read("after=000000ab-9,000000ab-8", Some("000000ab-7"), 0).unwrap().places, []);
+        assert!(read("", Some("1,2,3"), 0).is_err() && read("after=000000ab-1,x", None, 0).is_err());
     }
 
     #[test]

@@ -130,7 +130,9 @@ class TestChannels:
             positions[n] = answer["id"]
         hub.publish(f"{channel}.c", {"n": "other"})
         sent = stream.events(10)
-        assert {each.json()["n"]: each.id for each in sent} == positions
+        # Several channels have as many places, in the order of the query; the event's own is among them.
+        own = {each.json()["n"]: each.id.split(",")[each.json()["n"] % 2] for each in sent}
+        assert own == positions
         for of in range(2):
             assert [each.json()["n"] for each in sent if each.json()["n"] % 2 == of] == list(range(of, 10, 2))
 

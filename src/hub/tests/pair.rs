@@ -2,16 +2,21 @@
 
 use super::*;
 
+const TEXT: &str = r#"{"type":"x"}"#;
+
 /// Two shards that take each other's mail at once.
-struct Pair([Story; 2]);
+pub struct Pair(pub [Story; 2]);
 
 impl Pair {
     fn new() -> Pair {
-        let story = |shard| Story::new(Options { shard, shards: 2, ..options() });
-        Pair([story(0), story(1)])
+        Pair::with(|shard| Options { shard, shards: 2, ..options() })
     }
 
-    fn exchange(&mut self) {
+    pub fn with(options: impl Fn(usize) -> Options) -> Pair {
+        Pair([0, 1].map(|shard| Story::new(options(shard))))
+    }
+
+    pub fn exchange(&mut self) {
         while let Some(from) = (0..2).find(|from| !self.0[*from].hub.post.is_empty()) {
             for mail in self.0[from].hub.post.take(1 - from).unwrap().mail {
                 let Story { hub, pipes } = &mut self.0[1 - from];
@@ -21,13 +26,13 @@ impl Pair {
     }
 
     /// A channel that the other shard owns.
-    fn foreign(&self, shard: usize) -> String {
+    pub fn foreign(&self, shard: usize) -> String {
         (0..).map(|n| format!("a.{n}")).find(|name| Channel::owner(name, 2) != shard).unwrap()
     }
 
-    fn publish(&mut self, shard: usize, channel: &str, extras: Extras) -> Published {
+    pub fn publish(&mut self, shard: usize, channel: &str, extras: Extras) -> Published {
         let Story { hub, pipes } = &mut self.0[shard];
-        let event = Event::new("{\"type\":\"x\"}", &Facts::default(), Some(Box::new(extras)), 0);
+        let event = Event::new(TEXT, &Facts::read(TEXT).unwrap(), Some(Box::new(extras)), 0);
         let origin = Origin { connection: key(9), request: 0, item: 0 };
         match hub.publish(channel, event, origin, 0, pipes) {
             Publishing::Done(published) => published,

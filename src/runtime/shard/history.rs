@@ -10,7 +10,7 @@ use crate::session::command::{History, Ref};
 use crate::session::dialect::v1;
 use crate::session::history::{self, PageQuery, Standing, write_page};
 use crate::session::publisher::{Form, Publisher, Settled};
-use crate::session::query::Start;
+use crate::session::query::{Start, Wanted};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 use crate::wire::websocket::frame::{Opcode, write_frame};
@@ -30,6 +30,16 @@ pub(super) fn from(start: Start) -> Option<From> {
         Start::Live => None,
         Start::Since(unix_ms) => Some(From::Since(unix_ms)),
         Start::After(position) => Some(From::After(position)),
+    }
+}
+
+/// As [`from`], for one of the channels of a connection that was opened for them. One that tells its places in all of
+/// them hears nothing before it knows them all.
+pub(super) fn from_of(wanted: &Wanted, channel: usize, tracks: bool) -> Option<From> {
+    let place = wanted.places.get(channel).copied().flatten();
+    match place.map(From::After).or(from(wanted.from)) {
+        None if tracks => Some(From::Join),
+        from => from,
     }
 }
 

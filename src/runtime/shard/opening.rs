@@ -162,11 +162,16 @@ impl<D: Driver> Shard<D> {
             subscriber.book().enter(&subscription(target, &wanted, form), tags.clone());
         }
         let mut first = First::default();
-        for (tag, target) in tags.zip(&targets) {
+        let tracks = if speech == Speech::Stream && targets.len() > 1 { targets.len() as u32 } else { 0 };
+        for (at, (tag, target)) in tags.zip(&targets).enumerate() {
             let ephemeral = speech == Speech::Socket(Dialect::Events);
-            let from = history::from(wanted.from);
-            let wish =
-                Wish { ephemeral, from, ..plain_wish(target, subscriber.form(form), wanted.filter.clone()) };
+            let from = history::from_of(&wanted, at, tracks > 0);
+            let wish = Wish {
+                ephemeral,
+                from,
+                tracks,
+                ..plain_wish(target, subscriber.form(form), wanted.filter.clone())
+            };
             match self.hub.join(key, tag, &wish, now.steady_us) {
                 Joining::Done(standing) => first.standing = first.standing.or(Some(standing)),
                 Joining::Already => {}

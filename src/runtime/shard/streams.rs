@@ -6,7 +6,7 @@ use super::plan::{Plan, channel_target};
 use crate::session::command::Target;
 use crate::session::dialect::forms;
 use crate::session::publisher::{Form as AnswerForm, Publisher};
-use crate::session::query::{self, Format};
+use crate::session::query::{self, Format, Start, Wanted};
 use crate::session::subscriber::Speech;
 use crate::session::{Reason, Refusal};
 use crate::stdx::clock::Now;
@@ -16,6 +16,20 @@ use crate::wire::sse;
 
 /// A browser comes back to a stream that ended after so long, in milliseconds.
 const STREAM_RETRY_MS: u32 = 3_000;
+
+/// One position says where to begin in one channel; several say it in as many.
+fn may_begin_there(wanted: &Wanted, channels: usize) -> Result<(), Refusal> {
+    let named = match (wanted.places.len(), wanted.from) {
+        (0, Start::After(_)) => 1,
+        (0, _) => channels,
+        (named, _) => named,
+    };
+    if named == channels {
+        return Ok(());
+    }
+    let why = format!("names a place in {named} channels, and the stream has {channels}");
+    Err(Refusal::new(400, "Invalid query", format!("last_event_id: {why}")).at("/last_event_id", &why))
+}
 
 impl<D: Driver> Shard<D> {
     /// Turns a connection into a stream of server-sent events. What is refused is refused by status.
@@ -38,6 +52,7 @@ impl<D: Driver> Shard<D> {
             return Err(Refusal::new(400, "Invalid query", "Name a channel: /sse/{channel} or ?channel=")
                 .at("/channel", "Field required"));
         }
+        may_begin_there(&wanted, targets.len())?;
         if self.is_foreign(head) {
             return Err(Refusal::new(403, "Origin not allowed", "Pages of this origin may not read streams"));
         }
