@@ -24,10 +24,11 @@ impl Channels {
         if ring.len() >= size
             && let Some(popped) = ring.pop()
         {
-            owned.trimmed_ms = owned.trimmed_ms.max(popped.event.at_ms());
+            owned.trimmed_ms = owned.trimmed_ms.max(popped.at_ms);
             self.kept.bytes -= u64::from(popped.bytes);
             self.kept.events -= 1;
             counters.history_outgrown += 1;
+            self.kept.leaving.add(popped.event);
         }
         let was_empty = ring.is_empty();
         ring.push(offset, event.clone(), now_us, bytes as u32);
@@ -73,7 +74,7 @@ impl Channels {
         let (mut events, mut bytes) = (0, 0);
         while !ring.is_empty() && goes(ring) {
             let Some(popped) = ring.pop() else { break };
-            owned.trimmed_ms = owned.trimmed_ms.max(popped.event.at_ms());
+            owned.trimmed_ms = owned.trimmed_ms.max(popped.at_ms);
             events += 1;
             bytes += u64::from(popped.bytes);
         }

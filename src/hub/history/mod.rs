@@ -7,11 +7,13 @@
 
 mod ages;
 mod keeping;
+mod leaving;
 mod reading;
 mod resolve;
 mod ring;
 
 pub(super) use ages::Ages;
+use leaving::Leaving;
 pub use reading::{Page, PageWish};
 pub use resolve::{From, Recovery};
 pub(super) use ring::Ring;
@@ -31,6 +33,8 @@ pub struct Keep {
 #[derive(Default)]
 pub(super) struct Kept {
     pub ages: Ages,
+    /// Events that made way for others in this turn.
+    pub leaving: Leaving,
     /// Over all channels.
     pub events: u64,
     pub bytes: u64,

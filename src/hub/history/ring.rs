@@ -7,6 +7,8 @@ struct Kept {
     event: Event,
     /// When it was numbered, in steady microseconds.
     taken_us: u64,
+    /// The same in Unix milliseconds. The event knows it too, but lies where nobody has looked for long.
+    at_ms: u64,
     /// What it was counted as.
     bytes: u32,
 }
@@ -22,6 +24,7 @@ pub struct Ring {
 /// One event that has left.
 pub struct Popped {
     pub event: Event,
+    pub at_ms: u64,
     pub bytes: u32,
 }
 
@@ -32,14 +35,15 @@ impl Ring {
             self.first = offset;
         }
         debug_assert!(offset == self.end(), "a row has no holes");
-        self.events.push_back(Kept { event, taken_us, bytes });
+        let at_ms = event.at_ms();
+        self.events.push_back(Kept { event, taken_us, at_ms, bytes });
     }
 
     /// Takes the oldest out.
     pub fn pop(&mut self) -> Option<Popped> {
-        let Kept { event, bytes, .. } = self.events.pop_front()?;
+        let Kept { event, at_ms, bytes, .. } = self.events.pop_front()?;
         self.first += 1;
-        Some(Popped { event, bytes })
+        Some(Popped { event, at_ms, bytes })
     }
 
     pub fn len(&self) -> usize {
@@ -75,7 +79,7 @@ impl Ring {
     /// The number of the first event that the server took at this time or later, in Unix milliseconds. Clocks jump: what
     /// comes behind it may be older.
     pub fn since(&self, unix_ms: u64) -> u64 {
-        let older = self.events.iter().take_while(|kept| kept.event.at_ms() < unix_ms).count();
+        let older = self.events.iter().take_while(|kept| kept.at_ms < unix_ms).count();
         self.first + older as u64
     }
 }
