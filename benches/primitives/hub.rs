@@ -52,6 +52,7 @@ fn hub(members: u32, channels: u32) -> Hub {
         outbox: BOUNDS,
         lane: LaneBounds { events_max: 1 << 16, bytes_max: 1 << 26 },
         channels: ChannelOptions::default(),
+        fsync: Default::default(),
         ephemeral_idle_us: 3_600_000_000,
         renderers: &[],
     };

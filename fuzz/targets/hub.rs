@@ -148,6 +148,7 @@ impl World {
             outbox: Bounds { events_max: EVENTS_MAX, bytes_max: 1000, control_bytes_max: 100_000, router },
             lane: LaneBounds { events_max: LANE_EVENTS_MAX, bytes_max: 1000 },
             channels: ChannelOptions { clients_max: u32::from(input.clients_max % 8), slow, ..Default::default() },
+            fsync: Default::default(),
             ephemeral_idle_us: 1,
             renderers: &[],
         };

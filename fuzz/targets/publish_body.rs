@@ -89,7 +89,7 @@ fn publish(channel: Option<&str>, body: &[u8], stamp: Stamp) {
             Facts::read(admitted.event.text()).expect("what goes out is an event");
             let mut answer = Vec::new();
             write_answer_head(&admitted.channel, &admitted.facts, TimeText::default().at(NOW.unix_ms), &mut answer);
-            write_answer_tail(courier::event::Position { epoch: 1, offset: 2 }, 3, &mut answer);
+            write_answer_tail(courier::event::Position { epoch: 1, offset: 2 }, 3, None, &mut answer);
             let answer: Value = serde_json::from_slice(&answer).expect("the answer is JSON");
             assert_eq!(answer["channel"], &*admitted.channel);
             assert_eq!(answer["event_type"].as_str(), admitted.facts.kind.0.as_deref());

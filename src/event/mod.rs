@@ -26,5 +26,5 @@ pub use pattern::{BadPattern, PATTERN_BYTES_MAX, Pattern, matches};
 pub(crate) use position::write_decimal;
 pub use position::{POSITION_BYTES_MAX, Position};
 pub use priority::{PRIORITY_NAMES, Priority};
-pub use timestamp::unix_ms_of;
+pub use timestamp::{unix_ms_of, unix_ms_since};
 pub use walk::{Stray, Walk};

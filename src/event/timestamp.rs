@@ -3,6 +3,15 @@
 /// Milliseconds since 1970 in UTC, fractions below a millisecond cut off; `None` when `text` is no RFC 3339
 /// date-time (a missing zone counts as UTC: several publishers write none), or lies before 1970.
 pub fn unix_ms_of(text: &str) -> Option<u64> {
+    u64::try_from(signed_ms_of(text)?).ok()
+}
+
+/// As [`unix_ms_of`], for a moment from which on something is wanted: one before 1970 is as good as 1970.
+pub fn unix_ms_since(text: &str) -> Option<u64> {
+    signed_ms_of(text).map(|ms| u64::try_from(ms).unwrap_or(0))
+}
+
+fn signed_ms_of(text: &str) -> Option<i64> {
     let b = text.as_bytes();
     if b.len() < 19 || b[4] != b'-' || b[7] != b'-' || !matches!(b[10], b'T' | b't' | b' ') {
         return None;
@@ -22,7 +31,7 @@ pub fn unix_ms_of(text: &str) -> Option<u64> {
     let (fraction_ms, zone) = fraction(&b[19..])?;
     let days = days_before(year, month) + day - 1;
     let local_ms = ((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000 + fraction_ms;
-    u64::try_from(local_ms - offset_minutes(zone)? * 60_000).ok()
+    Some(local_ms - offset_minutes(zone)? * 60_000)
 }
 
 fn digits(bytes: &[u8]) -> Option<i64> {

@@ -10,6 +10,7 @@ use super::item::Item;
 use super::members::{Place, Subscription};
 use super::outbox::Outbox;
 use super::parcel::Parcel;
+use super::recall::{LogFrom, Wanted};
 use super::slow::Slow;
 use super::subscriptions::{Ask, Subscriptions};
 use super::types::Rule;
@@ -32,8 +33,9 @@ const TURN_EVENTS_MAX: usize = 1_024;
 pub(super) struct Replay {
     member: Key,
     tag: u32,
-    /// The number of the next event that it wants.
+    /// The number of the next event that it wants; before the first chunk maybe the time from which on it wants them.
     next: u64,
+    since_ms: Option<u64>,
     /// How many were known to be there from then on.
     left: u64,
     /// The owner has been asked.
@@ -56,7 +58,7 @@ pub struct Chunk {
 struct Step {
     channel: Channel,
     owner: usize,
-    from: u64,
+    from: LogFrom,
     left: u64,
     events_max: usize,
     bytes_max: usize,
@@ -91,7 +93,15 @@ impl Subscriptions {
         self.queue_if_direct(member);
         let left = recovery.replayed.into();
         let key = self.key_of(member);
-        let replay = Replay { member: key, tag, next: recovery.next, left, asked: false, begun: false };
+        let replay = Replay {
+            member: key,
+            tag,
+            next: recovery.next,
+            since_ms: recovery.since_ms,
+            left,
+            asked: false,
+            begun: false,
+        };
         let Ok(replay) = self.replays.insert(replay) else {
             unreachable!("there are fewer replays than subscriptions")
         };
@@ -143,7 +153,8 @@ impl Subscriptions {
     /// What a listed one wants next; nothing when it is gone or has to wait for room.
     fn step(&mut self, key: Key) -> Option<Step> {
         let replay = self.replays.get(key).filter(|replay| !replay.asked)?;
-        let (next, left, slot, tag) = (replay.next, replay.left, replay.member.slot, replay.tag);
+        let from = replay.since_ms.map_or(LogFrom::Offset(replay.next), LogFrom::Since);
+        let (left, slot, tag) = (replay.left, replay.member.slot, replay.tag);
         let member = &mut self.members[slot as usize];
         let crowd = member.subscribed.find(tag)?.crowd;
         let (events_max, bytes_max) = match &mut member.outbox {
@@ -159,7 +170,7 @@ impl Subscriptions {
         Some(Step {
             channel: local.channel.clone(),
             owner: local.owner,
-            from: next,
+            from,
             left,
             events_max: events_max.min(CHUNK_EVENTS_MAX),
             bytes_max: bytes_max.min(CHUNK_BYTES_MAX),
@@ -172,8 +183,9 @@ impl Subscriptions {
         let (member, tag, wanted) = (replay.member, replay.tag, replay.next);
         (replay.asked, replay.next) = (false, chunk.next);
         replay.left = (chunk.end.offset + 1).saturating_sub(chunk.next);
+        let by_time = replay.since_ms.take().is_some();
         let first = chunk.events.first().map_or(chunk.next, |(position, _)| position.offset);
-        if first > wanted && !self.miss(member, tag, wanted, first - 1, &chunk, counters) {
+        if !by_time && first > wanted && !self.miss(member, tag, wanted, first - 1, &chunk, counters) {
             return;
         }
         for (position, event) in &chunk.events {
@@ -290,27 +302,20 @@ impl Hub {
 
     fn take_step(&mut self, key: Key, step: Step, now_us: u64) {
         let Step { channel, owner, from, events_max, bytes_max, .. } = step;
-        if owner == self.options.shard {
-            let chunk = self.chunk(&channel, from, events_max, bytes_max);
-            return self.caught(key, chunk, now_us);
-        }
         self.subscriptions.replays.get_mut(key).expect("it has a step").asked = true;
+        if owner == self.options.shard {
+            let wanted = Wanted { from, events_max, bytes_max };
+            return self.recall(owner, key, &channel, wanted, now_us);
+        }
         let (events_max, bytes_max) = (events_max as u32, bytes_max as u32);
         self.post.push(owner, Mail::Catch { replay: key, channel, from, events_max, bytes_max });
     }
 
-    /// As the owner: what is kept from a number on.
-    pub(super) fn chunk(
-        &mut self,
-        channel: &Channel,
-        from: u64,
-        events_max: usize,
-        bytes_max: usize,
-    ) -> Chunk {
-        let slot = self.channels.find(channel.as_str()).expect("a channel with members is kept");
+    /// As the owner: what memory has from a number on.
+    pub(super) fn chunk(&mut self, slot: u32, from: u64, events_max: usize, bytes_max: usize) -> Chunk {
         let owned = self.channels.at(slot);
         let end = owned.position;
-        let mut chunk = Chunk { events: Vec::new(), end, next: from.max(owned.kept_from()) };
+        let mut chunk = Chunk { events: Vec::new(), end, next: from.max(owned.memory_from()) };
         let mut bytes = 0;
         for (offset, event) in owned.ring.iter().flat_map(|ring| ring.from(from)).take(events_max) {
             bytes += event.frame().len();

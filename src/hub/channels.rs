@@ -1,6 +1,7 @@
 //! The owner's side of channels: their numbering, how many members they have on which shard, and which idle one
 //! goes when there are too many. Called by the hub; knows no connection.
 
+use super::durable::Durable;
 use super::history::{Keep, Kept, Ring};
 use super::idle::Idle;
 use super::patterns::Watched;
@@ -29,6 +30,8 @@ pub struct ChannelRule {
     pub keep_size: Option<u32>,
     /// How long they are kept, in microseconds; `None`: the default.
     pub keep_ttl_us: Option<u64>,
+    /// Whether they are kept on disk too; `None`: the default.
+    pub durable: Option<bool>,
 }
 
 /// How channels are made and kept.
@@ -83,6 +86,8 @@ pub(super) struct Owned {
     pub present: Option<Box<Present>>,
     /// The past, as far as it is kept: never an empty one.
     pub ring: Option<Box<Ring>>,
+    /// Of a channel that is kept on disk too.
+    pub durable: Option<Box<Durable>>,
     /// Events that are kept; 0: none.
     pub keep: u32,
     /// Of which age limit, and whether the channel stands among those by age.
@@ -184,6 +189,20 @@ impl Channels {
         self.slab.at_mut(slot).expect("slots are handed out by find and create, and used in the same call")
     }
 
+    /// The key of what is at this slot.
+    pub fn key_of(&self, slot: u32) -> Key {
+        self.slab.key_at(slot).expect("as for `at`")
+    }
+
+    /// Where the channel of this key stands, while it lives.
+    pub fn position_at(&self, key: Key) -> Option<Position> {
+        self.slab.get(key).map(|owned| owned.position)
+    }
+
+    pub fn durable_at(&mut self, key: Key) -> Option<&mut Durable> {
+        self.slab.get_mut(key)?.durable.as_deref_mut()
+    }
+
     /// Starts to number a channel under `epoch`.
     pub fn create(&mut self, channel: &Channel, epoch: u32, now_us: u64) -> u32 {
         let (clients_max, ephemeral, configured) = self.traits_of(channel);
@@ -192,6 +211,7 @@ impl Channels {
             ring: None,
             keep: keep.size,
             class: self.kept.ages.class(keep.ttl_us),
+            durable: keep.durable.then(Box::default),
             aged: false,
             keep_ttl_us: keep.ttl_us,
             trimmed_ms: self.kept.floor_ms,
@@ -227,6 +247,7 @@ impl Channels {
         Keep {
             size: rule.and_then(|rule| rule.keep_size).unwrap_or(all.size),
             ttl_us: rule.and_then(|rule| rule.keep_ttl_us).unwrap_or(all.ttl_us),
+            durable: rule.and_then(|rule| rule.durable).unwrap_or(all.durable),
         }
     }
 

@@ -1,7 +1,9 @@
 //! What shards tell each other, and the post that gathers it: one message per shard and turn.
 
 use super::behind::Chunk;
+use super::durable::Stored;
 use super::history::{From, Page, PageWish};
+use super::recall::LogFrom;
 use super::types::{Full, Origin, Published, Refusal, Standing};
 use crate::event::{Channel, ConnectionId, Event, Pattern, Position, Priority};
 use crate::metrics::Snapshot;
@@ -34,7 +36,14 @@ pub enum Mail {
     /// From the owner to a shard with subscribers.
     Deliver { door: Door, event: Event, position: Position, ticket: Option<Ticket> },
     /// From the owner to the publisher's shard: numbered; `reports` shards will say how many they reached.
-    Numbered { key: Key, position: Position, reached: u32, dropped: u32, reports: u32 },
+    Numbered {
+        key: Key,
+        position: Position,
+        reached: u32,
+        dropped: u32,
+        reports: u32,
+        stored: Option<Stored>,
+    },
     /// From the owner to the publisher's shard: not taken, nothing delivered.
     Refused { key: Key, refusal: Refusal },
     /// From the owner to the publisher's shard: an earlier publish had the same id.
@@ -56,7 +65,7 @@ pub enum Mail {
     /// From the owner: every event after this message comes to `slot`; or the channel is full.
     Joined { slot: Key, member: Key, tag: u32, outcome: Result<Standing, Full> },
     /// To the owner: what is kept of the channel from this number on, for a subscription that catches up.
-    Catch { replay: Key, channel: Channel, from: u64, events_max: u32, bytes_max: u32 },
+    Catch { replay: Key, channel: Channel, from: LogFrom, events_max: u32, bytes_max: u32 },
     /// The answer to `Catch`. What it holds counts against no bound but that of what is asked for in one turn.
     Caught { replay: Key, chunk: Box<Chunk> },
     /// To the owner: one member less.

@@ -6,6 +6,7 @@
 //! * `channels`: what this shard owns; `publishing`: how an event is taken and numbered
 //! * `subscriptions`, `crowds`, `members`, `locals`: who hears what; `joining`: how they come and go
 //! * `history`: what owners keep of the past; `behind`: how subscribers that begin there catch up
+//! * `durable`: channels on disk; `recall`: reading what is kept, in memory or on disk
 //! * `patterns`, `index`: which patterns cover a channel; `watching`: how shards tell each other of them
 //! * `pump`, `outbox`, `flush`: the way of an event to the sockets
 //! * `mail`: what shards tell each other
@@ -14,6 +15,7 @@ mod behind;
 mod channels;
 mod connections;
 mod crowds;
+mod durable;
 mod flush;
 mod gaps;
 mod history;
@@ -32,6 +34,7 @@ mod places;
 mod presence;
 mod publishing;
 mod pump;
+mod recall;
 mod remembered;
 mod sending;
 mod slow;
@@ -45,12 +48,14 @@ mod watching;
 pub use crate::metrics::Counters;
 pub use behind::Chunk;
 pub use channels::{ChannelOptions, ChannelRule};
+pub use durable::{Fsync, LogEpoch, LogOutcome, LogWrite, Logged, Restored, Stored};
 pub use history::{From, Keep, Page, PageWish, Recovery};
 pub use index::PatternIndex;
 pub use mail::{Batch, Door, LaneBounds, Load, Mail, Post, Ticket};
 pub use outbox::{Bounds, Outbox};
 pub use outlet::{Outlet, Sent};
 pub use parcel::Parcel;
+pub use recall::{LogFound, LogFrom, LogRead};
 pub use sending::{Flushed, Progress};
 pub use slow::{Put, RouterQueue, Slow};
 pub use types::*;
@@ -62,7 +67,8 @@ use channels::Channels;
 use patterns::Watched;
 use presence::News;
 use publishing::Pending;
-use pump::Arrival;
+use pump::{Arrival, Reach};
+use recall::Wanted;
 use remembered::Remembered;
 use subscriptions::Subscriptions;
 
@@ -89,6 +95,9 @@ pub struct Hub {
     /// The time of day at which the steady clock would have been 0.
     unix_ms_at_0: u64,
     gathering: Slab<Gathering>,
+    /// What the log was handed, and who waits for what it has.
+    log: durable::Log,
+    readers: Slab<recall::Reader>,
     /// What came out since the last look.
     pub effects: Effects,
     /// What was counted; the runtime counts here too.
@@ -114,6 +123,8 @@ impl Hub {
             news: Vec::new(),
             unix_ms_at_0: 0,
             gathering: Slab::with_limit(PENDING_MAX),
+            log: durable::Log::default(),
+            readers: Slab::with_limit(PENDING_MAX),
             effects: Effects::default(),
             counters: Counters::default(),
             last_event_ms: None,
@@ -166,8 +177,9 @@ impl Hub {
                 let arrival = Arrival { event: &event, position, now_us };
                 self.deliver_for(from, &door, arrival, ticket, outlet);
             }
-            Mail::Numbered { key, position, reached, dropped, reports } => {
-                self.report(key, Some(position), reached, dropped, i64::from(reports));
+            Mail::Numbered { key, position, reached, dropped, reports, stored } => {
+                let reach = Reach { reached, dropped };
+                self.numbered(key, position, reach, i64::from(reports), stored);
             }
             Mail::Reached { key, reached, dropped } => self.report(key, None, reached, dropped, -1),
             Mail::Refused { key, refusal } => self.settled(key, Err(refusal)),
@@ -180,8 +192,7 @@ impl Hub {
                 self.post.push(from, Mail::Present { origin, present });
             }
             Mail::Read { channel, origin, wish } => {
-                let page = Box::new(self.page_of(channel.as_str(), &wish, now_us));
-                self.post.push(from, Mail::Page { origin, page });
+                self.recall_page(from, &channel, wish, origin, now_us);
             }
             Mail::Page { origin, page } => self.effects.pages.push((origin, *page)),
             Mail::Present { origin, present } => self.effects.present.push((origin, present)),
@@ -193,8 +204,9 @@ impl Hub {
             }
             Mail::Joined { slot, member, tag, outcome } => self.joined(slot, member, tag, outcome),
             Mail::Catch { replay, channel, from: start, events_max, bytes_max } => {
-                let chunk = Box::new(self.chunk(&channel, start, events_max as usize, bytes_max as usize));
-                self.post.push(from, Mail::Caught { replay, chunk });
+                let (events_max, bytes_max) = (events_max as usize, bytes_max as usize);
+                let wanted = Wanted { from: start, events_max, bytes_max };
+                self.recall(from, replay, &channel, wanted, now_us);
             }
             Mail::Caught { replay, chunk } => self.caught(replay, *chunk, now_us),
             Mail::Leave { channel, member } => {

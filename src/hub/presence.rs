@@ -78,7 +78,15 @@ impl Hub {
                 self.counters.presence_dropped += 1;
                 continue;
             }
+            let durable = self.channels.at(slot).durable.is_some();
+            if durable && self.holds() {
+                self.hold(slot, &event);
+                continue;
+            }
             let (position, _) = self.number(slot, &event, now_us, outlet);
+            if durable {
+                self.log(slot, position, &event);
+            }
             self.send_on(slot, &event, position, None);
         }
     }

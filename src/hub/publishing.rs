@@ -1,6 +1,7 @@
 //! How an event is taken: by the shard of its publisher, which asks the owner of its channel, which numbers it,
 //! delivers it to its own members and sends it on; and how the words of all those become the publisher's answer.
 
+use super::durable::Stored;
 use super::pump::{Arrival, Reach};
 use super::{Answer, Door, Hub, Mail, Origin, Outlet, Published, Publishing, Refusal, Ticket};
 use crate::event::{Channel, Event, Position};
@@ -12,6 +13,7 @@ pub(super) struct Pending {
     origin: Origin,
     position: Option<Position>,
     reach: Reach,
+    stored: Option<Stored>,
     /// Reports that are missing; negative while they overtake the owner's word.
     missing: i64,
 }
@@ -22,6 +24,14 @@ enum Taken {
     Repeat(Published),
     /// So many shards will report besides.
     Numbered(Published, usize),
+    /// It waits for its write.
+    Held,
+}
+
+impl Publishing {
+    fn of(published: Published) -> Publishing {
+        published.outcome().map_or_else(Publishing::Refused, Publishing::Done)
+    }
 }
 
 impl Hub {
@@ -71,14 +81,22 @@ impl Hub {
         let (published, reports) = match self.take(slot, &event, now_us, outlet) {
             Taken::Refused(why) => return Publishing::Refused(why),
             Taken::Repeat(first) => return Publishing::Done(first),
-            Taken::Numbered(published, 0) => return Publishing::Done(published),
+            Taken::Held => {
+                let Some(ticket) = self.wait(origin) else {
+                    return Publishing::Refused(Refusal::MailboxFull);
+                };
+                self.log.answer_last_to(ticket);
+                return Publishing::Waiting;
+            }
+            Taken::Numbered(published, 0) => return Publishing::of(published),
             Taken::Numbered(published, reports) => (published, reports),
         };
         let ticket = self.wait(origin);
         self.send_on(slot, &event, published.position, ticket);
-        let Some(ticket) = ticket else { return Publishing::Done(published) };
+        let Some(ticket) = ticket else { return Publishing::of(published) };
         let pending = self.pending.get_mut(ticket.key).expect("just inserted");
         pending.position = Some(published.position);
+        pending.stored = published.stored;
         pending.reach = Reach { reached: published.reached, dropped: published.dropped };
         pending.missing = reports as i64;
         Publishing::Waiting
@@ -98,9 +116,10 @@ impl Hub {
         let answer = match self.take(slot, &event, now_us, outlet) {
             Taken::Refused(refusal) => Mail::Refused { key, refusal },
             Taken::Repeat(first) => Mail::Repeated { key, first: Box::new(first) },
-            Taken::Numbered(Published { position, reached, dropped, .. }, reports) => {
+            Taken::Held => return self.log.answer_last_to(ticket),
+            Taken::Numbered(Published { position, reached, dropped, stored, .. }, reports) => {
                 self.send_on(slot, &event, position, Some(ticket));
-                Mail::Numbered { key, position, reached, dropped, reports: reports as u32 }
+                Mail::Numbered { key, position, reached, dropped, reports: reports as u32, stored }
             }
         };
         self.post.push(shard.into(), answer);
@@ -110,19 +129,36 @@ impl Hub {
     fn take(&mut self, slot: u32, event: &Event, now_us: u64, outlet: &mut impl Outlet) -> Taken {
         let id = event.extras().and_then(|extras| extras.id.as_deref());
         if let Some(first) = id.and_then(|id| self.repeat(slot, id, now_us)) {
-            return Taken::Repeat(first);
+            let is_held = first.position.offset > self.channels.at(slot).position.offset;
+            return if is_held { Taken::Refused(Refusal::MailboxFull) } else { Taken::Repeat(first) };
         }
         let reports = self.channels.targets(slot, &mut self.watched).len();
         if reports > 0 && !self.targets_have_room(slot, event.frame().len()) {
             return Taken::Refused(Refusal::MailboxFull);
         }
-        let (position, reach) = self.number(slot, event, now_us, outlet);
+        let durable = self.channels.at(slot).durable.is_some();
+        if durable && !self.log.has_room() {
+            self.counters.log_full += 1;
+            return Taken::Refused(Refusal::MailboxFull);
+        }
+        let held = durable && self.holds();
+        let (position, reach) = match held {
+            true => (self.hold(slot, event), Reach::default()),
+            false => self.number(slot, event, now_us, outlet),
+        };
         if let Some(id) = id {
             let channel = &self.channels.at(slot).channel;
             self.counters.ids_dropped += self.remembered.note(channel, id, position, reach, now_us);
         }
+        if held {
+            return Taken::Held;
+        }
+        let stored = durable.then(|| self.log.stored());
+        if durable {
+            self.log(slot, position, event);
+        }
         let Reach { reached, dropped } = reach;
-        Taken::Numbered(Published { position, reached, dropped, first: None }, reports)
+        Taken::Numbered(Published { position, reached, dropped, first: None, stored }, reports)
     }
 
     fn repeat(&mut self, slot: u32, id: &str, now_us: u64) -> Option<Published> {
@@ -130,7 +166,7 @@ impl Hub {
         let kept = self.remembered.find(channel, id, now_us)?;
         self.counters.repeats += 1;
         let Reach { reached, dropped } = kept.reach;
-        Some(Published { position: kept.position, reached, dropped, first: kept.body.clone() })
+        Some(Published { position: kept.position, reached, dropped, first: kept.body.clone(), stored: None })
     }
 
     /// Keeps the answer to a publish that carried an id, for repeats of it. The name must be valid.
@@ -145,7 +181,7 @@ impl Hub {
     }
 
     fn wait(&mut self, origin: Origin) -> Option<Ticket> {
-        let pending = Pending { origin, position: None, reach: Reach::default(), missing: 0 };
+        let pending = Pending { origin, position: None, reach: Reach::default(), stored: None, missing: 0 };
         let key = self.pending.insert(pending).ok()?;
         Some(Ticket { shard: self.options.shard as u16, key })
     }
@@ -256,6 +292,21 @@ impl Hub {
         }
     }
 
+    /// The owner has numbered the event of a pending publish; `reports` shards report besides.
+    pub(super) fn numbered(
+        &mut self,
+        key: Key,
+        position: Position,
+        reach: Reach,
+        reports: i64,
+        stored: Option<Stored>,
+    ) {
+        if let Some(pending) = self.pending.get_mut(key) {
+            pending.stored = stored;
+        }
+        self.report(key, Some(position), reach.reached, reach.dropped, reports);
+    }
+
     /// One of the words that a pending publish waits for. A shard's report may overtake the owner's.
     pub(super) fn report(
         &mut self,
@@ -272,8 +323,9 @@ impl Hub {
         pending.missing += missing;
         if let (Some(position), 0) = (pending.position, pending.missing) {
             let Reach { reached, dropped } = pending.reach;
-            let published = Published { position, reached, dropped, first: None };
-            self.effects.answers.push(Answer { origin: pending.origin, outcome: Ok(published) });
+            let published = Published { position, reached, dropped, first: None, stored: pending.stored };
+            let outcome = published.outcome();
+            self.effects.answers.push(Answer { origin: pending.origin, outcome });
             self.pending.remove(key);
         }
     }

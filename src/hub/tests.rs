@@ -1,6 +1,7 @@
 //! Stories of single hubs; sequences of any kind are tried by `fuzz/targets/hub.rs`, several shards by
 //! `tests/simulation`.
 
+mod disk;
 mod pair;
 mod past;
 mod replay;
@@ -54,6 +55,7 @@ fn options() -> Options {
         outbox: Bounds { events_max: 2, bytes_max: 1000, control_bytes_max: 1000, router },
         lane: LaneBounds { events_max: 10, bytes_max: 1000 },
         channels: ChannelOptions::default(),
+        fsync: Fsync::default(),
         ephemeral_idle_us: 1,
         renderers: &[envelope, envelope],
     }

@@ -1,6 +1,8 @@
 //! What goes into the hub and what comes out of it.
 
+use super::durable::{Fsync, LogWrite, Stored};
 use super::history::{From, Page, Recovery};
+use super::recall::LogRead;
 use super::{Bounds, ChannelOptions, LaneBounds};
 use crate::event::{Channel, ConnectionId, Filter, Form, Label, Pattern, Position, Renderers};
 use crate::metrics::Snapshot;
@@ -20,6 +22,8 @@ pub struct Options {
     pub lane: LaneBounds,
     /// How channels are made and kept.
     pub channels: ChannelOptions,
+    /// When an event of a durable channel counts as stored.
+    pub fsync: Fsync,
     /// Ephemeral channels that were published to and never heard are forgotten after so long.
     pub ephemeral_idle_us: u64,
     /// How each form of an event is made.
@@ -106,11 +110,13 @@ pub struct Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// Why a publish was not taken. Nothing of it was delivered; it may be tried again.
+/// Why a publish was not taken. Nothing of it was delivered, unless it says so; it may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A mailbox between two shards has no room.
+    /// A mailbox between two shards has no room, or the way to the log has none.
     MailboxFull,
+    /// It was delivered, and could not be stored.
+    NotStored,
 }
 
 /// Why a member was given up.
@@ -144,6 +150,8 @@ pub struct Published {
     pub dropped: u32,
     /// The kept answer of an earlier publish with the same id; this one was not delivered.
     pub first: Option<Arc<[u8]>>,
+    /// Where it is, if its channel is durable.
+    pub stored: Option<Stored>,
 }
 
 /// What became of a publish at once.
@@ -222,6 +230,10 @@ pub struct Effects {
     pub gaps: Vec<GapTold>,
     /// Who hears a channel.
     pub present: Vec<(Origin, Vec<ConnectionId>)>,
+    /// Events for the log.
+    pub log: Vec<LogWrite>,
+    /// Events that are wanted from the log.
+    pub reads: Vec<LogRead>,
     /// What is kept of a channel.
     pub pages: Vec<(Origin, Page)>,
 }

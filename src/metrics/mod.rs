@@ -58,6 +58,8 @@ pub struct Counters {
     pub history_expired: u64,
     /// Kept events that went, the oldest first, because all channels together had too many bytes.
     pub history_evicted: u64,
+    /// Publishes to durable channels refused because too much waited for the log.
+    pub log_full: u64,
     /// Subscriptions that began in the past.
     pub replays: u64,
     /// Of those, the ones that missed events that were not kept any more.
@@ -82,7 +84,7 @@ impl Counters {
              gaps gaps_untold events_expired resolutions_dropped repeats ids_dropped presence_dropped
              slow_consumers client_messages accepted turned_away sockets_opened sockets_closed
              requests_refused peers_lost channels_evicted history_outgrown history_expired
-             history_evicted replays replays_short replayed turns lanes_full panics);
+             history_evicted log_full replays replays_short replayed turns lanes_full panics);
     }
 }
 

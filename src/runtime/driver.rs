@@ -1,7 +1,8 @@
 //! The seam between a shard and its sockets: epoll and plain calls today, a ring or a simulation another time.
 //! Readiness comes in from outside (`ready` of the shard); a refused send is reported again without being asked.
 
-use crate::hub::Sent;
+use crate::event::Channel;
+use crate::hub::{LogFound, LogRead, LogWrite, Logged, Sent};
 use std::io::IoSlice;
 
 /// What a read gave.
@@ -28,4 +29,25 @@ pub trait Driver {
     fn send_all(&mut self, socket: &Self::Socket, slices: &[IoSlice<'_>]) -> Sent;
     /// Says that nothing more will be sent; the peer may still send.
     fn half_close(&mut self, socket: &Self::Socket);
+
+    /// Takes events for the log, all of them, at the end of a turn that has some.
+    fn log(&mut self, _writes: &mut Vec<LogWrite>) {}
+    /// Looks for events in the log; [`Driver::log_found`] has them later.
+    fn read_log(&mut self, _read: LogRead) {}
+    /// How writes ended, if some did since the last look. Who has news wakes the shard.
+    fn logged(&mut self) -> Option<Logged> {
+        None
+    }
+    /// What the log found, if it found something since the last look.
+    fn log_found(&mut self) -> Option<LogFound> {
+        None
+    }
+    /// A channel whose log begins later now, and at which number.
+    fn log_trimmed(&mut self) -> Option<(Channel, u64)> {
+        None
+    }
+    /// Whether everything that was handed over is where it belongs: a stop waits for that.
+    fn log_is_idle(&self) -> bool {
+        true
+    }
 }

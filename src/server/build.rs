@@ -4,7 +4,9 @@ use super::describe;
 use crate::admin::Facts;
 use crate::config::{self, Dialect, HeartbeatFormat, Listener, Settings, Stamp};
 use crate::event::Channel;
-use crate::hub::{self, Batch, Bounds, ChannelOptions, ChannelRule, Keep, LaneBounds, RouterQueue, Slow};
+use crate::hub::{
+    self, Batch, Bounds, ChannelOptions, ChannelRule, Fsync, Keep, LaneBounds, RouterQueue, Slow,
+};
 use crate::mailbox::budget::Budget;
 use crate::mailbox::census::Census;
 use crate::mailbox::doorbell::Doorbell;
@@ -141,6 +143,7 @@ fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Opt
         presence: option.presence.unwrap_or(false),
         keep_size: option.history.size.map(|size| size as u32),
         keep_ttl_us: option.history.ttl_ms.map(|ms| ms * 1000),
+        durable: None,
     };
     let configured = settings.channels.iter().filter_map(|name| Channel::parse(name).ok());
     hub::Options {
@@ -158,9 +161,14 @@ fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Opt
             rules: settings.channel_options.iter().map(rule).collect(),
             configured: configured.collect(),
             slow: slow(settings.outbox.slow),
-            keep: Keep { size: settings.history.size as u32, ttl_us: settings.history.ttl_ms * 1000 },
+            keep: Keep {
+                size: settings.history.size as u32,
+                ttl_us: settings.history.ttl_ms * 1000,
+                durable: false,
+            },
             history_bytes_max: history_bytes_max(settings),
         },
+        fsync: Fsync::default(),
         ephemeral_idle_us: EPHEMERAL_IDLE_US,
         renderers: RENDERERS,
     }

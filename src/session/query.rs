@@ -2,7 +2,7 @@
 //! which format. Read once, when a stream or a socket is opened; the caller turns a refusal into a close on a socket.
 
 use super::Refusal;
-use crate::event::{Channel, Filter, Position, Priorities, Priority, unix_ms_of};
+use crate::event::{Channel, Filter, Position, Priorities, Priority, unix_ms_since};
 use crate::wire::http::query;
 use serde_json::{Value, json};
 
@@ -177,8 +177,8 @@ fn cut(word: &str) -> String {
 
 /// A plus sign that was not escaped arrives as a space; only the zone of a time has one.
 pub(super) fn time(text: &str) -> Option<u64> {
-    let mended = || text.rsplit_once(' ').and_then(|(time, zone)| unix_ms_of(&format!("{time}+{zone}")));
-    unix_ms_of(text).or_else(mended)
+    let mended = || text.rsplit_once(' ').and_then(|(time, zone)| unix_ms_since(&format!("{time}+{zone}")));
+    unix_ms_since(text).or_else(mended)
 }
 
 /// Reads the places in several channels, between commas; one may be left out.

@@ -121,8 +121,8 @@ class TestChannels:
         assert channels(courier) == {"stays": 0}
 
     @pytest.mark.parametrize("name", ["forge.job.1", "backtest.abc", "scratch.x"])
-    def test_ephemeral_channel_vanishes_with_its_last_subscriber(self, start_courier, name):
-        courier = start_courier(config='channel_options: [{match: "scratch.*", ephemeral: true}]\n')
+    def test_ephemeral_channel_vanishes_with_its_last_subscriber_and_event(self, start_courier, name):
+        courier = start_courier({"history.ttl": 0.5}, config='channel_options: [{match: "scratch.*", ephemeral: true}]\n')
         first, second = ScriptedPeer(courier.port, f"/ws/{name}"), ScriptedPeer(courier.port, f"/ws/{name}")
         assert courier.publish(name, {"n": 1})["clients_reached"] == 2
         first.leave()

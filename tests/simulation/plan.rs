@@ -169,6 +169,7 @@ impl Plan {
                     ],
                     ..ChannelOptions::default()
                 },
+                fsync: Default::default(),
                 ephemeral_idle_us: EPHEMERAL_IDLE_US,
                 renderers: forms::RENDERERS,
             },

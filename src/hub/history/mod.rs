@@ -27,6 +27,8 @@ pub struct Keep {
     pub size: u32,
     /// For how long, in microseconds; 0: no limit.
     pub ttl_us: u64,
+    /// On disk too.
+    pub durable: bool,
 }
 
 /// What is kept by one shard, and how it is going.

@@ -2,7 +2,7 @@
 
 use super::super::{Hub, Mail, Origin};
 use super::From;
-use crate::event::{Channel, Event, Position};
+use crate::event::{Event, Position};
 
 /// Which events are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,17 +32,15 @@ impl Hub {
     /// Asks for a page; it comes as an effect. The name must be valid. A channel that is unknown stays so.
     pub fn page(&mut self, channel: &str, wish: PageWish, origin: Origin, now_us: u64) {
         let owner = self.owner(channel);
+        let channel = self.named(channel);
         if owner == self.options.shard {
-            let page = self.page_of(channel, &wish, now_us);
-            return self.effects.pages.push((origin, page));
+            return self.recall_page(owner, &channel, Box::new(wish), origin, now_us);
         }
-        let channel: Channel = self.named(channel);
         self.post.push(owner, Mail::Read { channel, origin, wish: Box::new(wish) });
     }
 
-    /// As the owner.
-    pub(in super::super) fn page_of(&mut self, channel: &str, wish: &PageWish, now_us: u64) -> Page {
-        let Some(slot) = self.channels.find(channel) else { return Page::default() };
+    /// As the owner: what memory has.
+    pub(in super::super) fn page_of(&mut self, slot: u32, wish: &PageWish, now_us: u64) -> Page {
         let next = match wish.from {
             Some(from) => self.channels.resolve(slot, from, now_us, &mut self.counters).next,
             None => {
@@ -53,9 +51,10 @@ impl Hub {
         let owned = self.channels.at(slot);
         let epoch = owned.position.epoch;
         let mut page = Page { epoch: Some(epoch), ..Page::default() };
+        let (first, last) = (owned.kept_from(), owned.position);
+        page.kept = (first <= last.offset).then(|| (owned.place(first), last));
         let Some(ring) = owned.ring.as_ref() else { return page };
         let at = |offset| Position { epoch, offset };
-        page.kept = Some((at(ring.first()), at(ring.end() - 1)));
         let found = ring.from(next).filter(|(_, event)| !event.is_expired(now_us));
         match wish.newest_first {
             true => take(&mut page, found.rev(), at, wish),

@@ -26,6 +26,8 @@ pub struct Recovery {
     pub lost: Option<(Position, Position)>,
     /// The number of the first event that it gets.
     pub(in super::super) next: u64,
+    /// The time that it named: what the log has of it is found by that.
+    pub(in super::super) since_ms: Option<u64>,
     /// It catches up before it hears what is live.
     pub(in super::super) behind: bool,
 }
@@ -46,43 +48,48 @@ impl Channels {
             replayed: u32::try_from(owned.position.offset + 1 - next).unwrap_or(u32::MAX),
             lost,
             next,
-            behind: owned.keep > 0 && (from == From::Join || next <= owned.position.offset),
+            since_ms: if let From::Since(unix_ms) = from { Some(unix_ms) } else { None },
+            behind: (owned.keep > 0 || owned.durable.is_some())
+                && (from == From::Join || next.min(owned.kept_from()) <= owned.position.offset),
         }
     }
 }
 
 impl Owned {
-    /// The number of the first event that is kept; that of the next one, when none is.
-    pub fn kept_from(&self) -> u64 {
-        self.ring.as_ref().map_or(self.position.offset + 1, |ring| ring.first())
-    }
-
-    fn at(&self, offset: u64) -> Position {
-        Position { offset, ..self.position }
-    }
-
     /// The number behind a position, whether anything is missing from there on, and what.
     fn after(&self, position: Position) -> (u64, bool, Option<(Position, Position)>) {
         let kept_from = self.kept_from();
+        if let Some(earlier) = self.earlier(position.epoch).filter(|_| position.epoch != self.position.epoch)
+        {
+            // What it has seen beyond that was lost with the power, and who knows what else.
+            let next = position.offset.min(earlier.last) + 1;
+            let missing = position.offset > earlier.last || next < kept_from;
+            let lost = (next < kept_from).then(|| (self.place(next), self.place(kept_from - 1)));
+            return (next, missing, lost);
+        }
         if position.epoch != self.position.epoch {
             // Another life of the channel: all of this one came later, and what else there was nobody knows.
             let first = Position { offset: position.offset.saturating_add(1), ..position };
-            return (kept_from, true, Some((first, self.at(kept_from - 1))));
+            return (kept_from, true, Some((first, self.place(kept_from - 1))));
         }
         if position.offset >= self.position.offset {
             // One of the future was never given out.
             return (self.position.offset + 1, position.offset > self.position.offset, None);
         }
         let (next, missing) = (position.offset + 1, position.offset + 1 < kept_from);
-        (next, missing, missing.then(|| (self.at(next), self.at(kept_from - 1))))
+        (next, missing, missing.then(|| (self.place(next), self.place(kept_from - 1))))
     }
 
     /// The number of the first event of a time, whether anything may be missing from there on, and what.
     fn since(&self, unix_ms: u64) -> (u64, bool, Option<(Position, Position)>) {
         let kept_from = self.kept_from();
         let next = self.ring.as_ref().map_or(kept_from, |ring| ring.since(unix_ms));
+        // The log knows the times of what it has.
+        if self.trimmed_ms >= unix_ms && kept_from < self.memory_from() {
+            return (self.memory_from(), kept_from > 1, None);
+        }
         let missing = self.trimmed_ms >= unix_ms;
         // Which of those before came at that time is forgotten with them.
-        (next, missing, (missing && kept_from > 1).then(|| (self.at(1), self.at(kept_from - 1))))
+        (next, missing, (missing && kept_from > 1).then(|| (self.place(1), self.place(kept_from - 1))))
     }
 }

@@ -10,7 +10,7 @@ fn keeping(keep: Keep, bytes_max: u64) -> Story {
     story
 }
 
-const ALL: Keep = Keep { size: 100, ttl_us: 0 };
+const ALL: Keep = Keep { size: 100, ttl_us: 0, durable: false };
 
 impl Story {
     /// Publishes on a channel at this moment, a microsecond after the start for each millisecond after the epoch.
@@ -48,7 +48,7 @@ fn after(offset: u64) -> Option<From> {
 
 #[test]
 fn the_newest_events_are_kept_and_pages_say_where_they_stand() {
-    let mut story = keeping(Keep { size: 3, ttl_us: 0 }, u64::MAX);
+    let mut story = keeping(Keep { size: 3, ttl_us: 0, durable: false }, u64::MAX);
     for (n, kind) in ["1", "2", "3", "4", "5"].iter().enumerate() {
         story.put("a", kind, n as u64);
     }
@@ -66,7 +66,7 @@ fn the_newest_events_are_kept_and_pages_say_where_they_stand() {
 
 #[test]
 fn old_events_go_by_themselves_and_nothing_of_an_idle_channel_stays() {
-    let mut story = keeping(Keep { size: 9, ttl_us: 100 }, u64::MAX);
+    let mut story = keeping(Keep { size: 9, ttl_us: 100, durable: false }, u64::MAX);
     story.put("a", "1", 0);
     story.put("a", "2", 50);
     story.put("b", "3", 80);
@@ -109,7 +109,7 @@ fn other_settings_hold_at_once() {
     let mut story = keeping(ALL, u64::MAX);
     (0..10).for_each(|n| drop(story.put("a", &n.to_string(), n)));
     let mut fewer = story.hub.options.clone();
-    fewer.channels.keep = Keep { size: 2, ttl_us: 50 };
+    fewer.channels.keep = Keep { size: 2, ttl_us: 50, durable: false };
     story.hub.reload(fewer.clone(), 10);
     assert_eq!(story.kept("a", 10), "8 9");
     story.hub.sweep(59);
@@ -123,7 +123,7 @@ fn other_settings_hold_at_once() {
 
 #[test]
 fn an_ephemeral_channel_goes_when_its_last_event_does() {
-    let mut story = keeping(Keep { size: 9, ttl_us: 100 }, u64::MAX);
+    let mut story = keeping(Keep { size: 9, ttl_us: 100, durable: false }, u64::MAX);
     story.join(0, 0, &Wish::channel("forge.job.1"));
     story.put("forge.job.1", "1", 0);
     story.hub.leave(key(0), 0, 10);

@@ -4,7 +4,7 @@ use super::pair::Pair;
 use super::*;
 
 fn keeping(shard: usize, shards: usize, size: u32) -> Options {
-    let keep = Keep { size, ttl_us: 0 };
+    let keep = Keep { size, ttl_us: 0, durable: false };
     let channels = ChannelOptions { keep, history_bytes_max: u64::MAX, ..ChannelOptions::default() };
     let mut options = Options { shard, shards, channels, ..options() };
     options.outbox.events_max = 8;

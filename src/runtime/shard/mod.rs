@@ -11,6 +11,7 @@ mod ending;
 mod heartbeat;
 mod history;
 mod keeping;
+mod log;
 mod messages;
 mod opening;
 mod options;
@@ -368,6 +369,7 @@ impl<D: Driver> Shard<D> {
         self.hub.counters.turns += 1;
         self.hub.tell_time(now);
         self.reload(now);
+        self.hear_log(driver, now);
         self.feed_hungry(driver, now);
         if self.stage < Stage::Done {
             self.expire(now);
@@ -384,17 +386,18 @@ impl<D: Driver> Shard<D> {
         }
         self.effects(driver, now);
         self.part(driver, now);
+        self.tell_log(driver);
         self.keep_channels_within();
         self.keep_history_within();
         self.send_mail();
-        self.rest(now)
+        self.rest(driver, now)
     }
 
     fn flush(&mut self, driver: &mut D, now: Now) {
         self.hub.flush(now.steady_us, &mut Sockets { driver, connections: &self.connections });
     }
 
-    fn rest(&mut self, now: Now) -> Rest {
+    fn rest(&mut self, driver: &D, now: Now) -> Rest {
         let mut deadline_us = earlier(self.wheel.next_deadline(now.steady_us), self.hub.sweep_due_us());
         let look = Some(now.steady_us + DRAIN_LOOK_US);
         match self.stage {
@@ -411,7 +414,8 @@ impl<D: Driver> Shard<D> {
                 || self.hub.has_cut()
                 || self.hub.is_replaying()
                 || !self.hub.post.is_empty(),
-            done: self.stage == Stage::Done && (self.is_through(Stage::Done) || self.drain_is_late(now)),
+            done: self.stage == Stage::Done
+                && (self.is_through(Stage::Done) && driver.log_is_idle() || self.drain_is_late(now)),
         }
     }
 

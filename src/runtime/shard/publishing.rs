@@ -6,7 +6,7 @@ use super::batches::Item;
 use super::requests::draining;
 use super::{Shard, Sockets};
 use crate::event::Event;
-use crate::hub::{Answer as PublishAnswer, Origin, Published, Publishing};
+use crate::hub::{self, Answer as PublishAnswer, Origin, Published, Publishing, Stored};
 use crate::mailbox::drain::Stage;
 use crate::session::Refusal;
 use crate::session::admission::{self, Admitted, Said};
@@ -135,16 +135,17 @@ impl<D: Driver> Shard<D> {
                 Outcome::Done(published)
             }
             Publishing::Waiting => Outcome::Waiting,
-            Publishing::Refused(_) => {
+            Publishing::Refused(why) => {
                 self.look_at_lanes();
-                Outcome::Refused(mailbox_full())
+                Outcome::Refused(not_published(why))
             }
         }
     }
 
     /// Completes the answer in `answer`, and keeps it for repeats of the same publish.
     pub(super) fn finish_answer(&mut self, published: &Published, keep: Option<Keep>) {
-        admission::write_answer_tail(published.position, published.reached, &mut self.answer);
+        let stored = stored(published);
+        admission::write_answer_tail(published.position, published.reached, stored, &mut self.answer);
         if let (Some((channel, id)), None) = (keep, &published.first) {
             self.hub.remember(&channel, &id, &self.answer);
         }
@@ -169,7 +170,7 @@ impl<D: Driver> Shard<D> {
         };
         match waited {
             Some(Item { head: Some(head), keep }) => {
-                let result = self.result(head, answer.outcome.map_err(|_| mailbox_full()), keep);
+                let result = self.result(head, answer.outcome.map_err(not_published), keep);
                 self.put_result(driver, answer.origin, &result, now);
             }
             single => self.single_answered(driver, answer, single.and_then(|item| item.keep), now),
@@ -183,10 +184,15 @@ impl<D: Driver> Shard<D> {
             Ok(published) => {
                 kept.clear();
                 kept.extend_from_slice(head);
-                admission::write_answer_tail(published.position, published.reached, &mut kept);
+                admission::write_answer_tail(
+                    published.position,
+                    published.reached,
+                    stored(published),
+                    &mut kept,
+                );
                 Settled::Json(kept.clone())
             }
-            Err(_) => Settled::Refused(mailbox_full()),
+            Err(why) => Settled::Refused(not_published(*why)),
         });
         if let (Some((channel, id)), Ok(Published { first: None, .. })) = (keep, &answer.outcome) {
             self.hub.remember(&channel, &id, &kept);
@@ -254,9 +260,21 @@ pub(super) fn keep(channel: &str, event: &Event) -> Option<Keep> {
     Some((channel.into(), id.into()))
 }
 
-/// A mailbox between two cores has no room.
-pub(super) fn mailbox_full() -> Refusal {
-    super::requests::overloaded(
-        "The way to the channel's subscribers is full; nothing was delivered, try again",
-    )
+/// Why an event was not taken, or taken and not stored (contract 11).
+pub(super) fn not_published(why: hub::Refusal) -> Refusal {
+    match why {
+        hub::Refusal::MailboxFull => super::requests::overloaded(
+            "The way to the channel's subscribers is full; nothing was delivered, try again",
+        ),
+        hub::Refusal::NotStored => {
+            Refusal::new(507, "Not stored", "The event was delivered, but the disk did not take it")
+        }
+    }
+}
+
+fn stored(published: &Published) -> Option<&'static str> {
+    published.stored.map(|stored| match stored {
+        Stored::Disk => "disk",
+        Stored::Memory | Stored::Nowhere => "memory",
+    })
 }

@@ -3,7 +3,7 @@
 use super::super::driver::Driver;
 use super::Shard;
 use super::connection::{Publish, Waiting};
-use super::publishing::{Outcome, SINGLE, keep, mailbox_full};
+use super::publishing::{Outcome, SINGLE, keep, not_published};
 use super::requests::draining;
 use crate::hub::{Answer as PublishAnswer, Origin, Published};
 use crate::mailbox::drain::Stage;
@@ -60,7 +60,7 @@ impl<D: Driver> Shard<D> {
     pub(super) fn said_answered(&mut self, driver: &mut D, key: Key, answer: PublishAnswer, now: Now) {
         let Some(open) = self.open_at(key) else { return };
         if let Some(Waiting::Publish(said)) = open.waiting.take().map(|waiting| *waiting) {
-            self.answer_said(key, said, answer.outcome.map_err(|_| mailbox_full()), now);
+            self.answer_said(key, said, answer.outcome.map_err(not_published), now);
             self.go_on(driver, key, now);
         }
     }

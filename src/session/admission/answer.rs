@@ -27,12 +27,19 @@ pub fn write_answer_head(channel: &str, facts: &Facts<'_>, now: &[u8; 24], out: 
 }
 
 /// The rest of the answer.
-pub fn write_answer_tail(position: Position, reached: u32, out: &mut Vec<u8>) {
+/// `stored` says where the event is, if its channel is durable.
+pub fn write_answer_tail(position: Position, reached: u32, stored: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"clients_reached\":");
     write_decimal(reached.into(), out);
     out.extend_from_slice(b",\"id\":\"");
     position.write(out);
-    out.extend_from_slice(b"\"}");
+    out.push(b'"');
+    if let Some(stored) = stored {
+        out.extend_from_slice(b",\"stored\":\"");
+        out.extend_from_slice(stored.as_bytes());
+        out.push(b'"');
+    }
+    out.push(b'}');
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) {

@@ -291,7 +291,7 @@ mod tests {
             admit(&said(Some("c"), event.as_bytes()), &LIMITS, &options(Stamp::Validated), NOW).unwrap();
         let mut out = Vec::new();
         write_answer_head(&admitted.channel, &admitted.facts, TimeText::default().at(NOW.unix_ms), &mut out);
-        write_answer_tail(Position { epoch: 0xab, offset: 7 }, 3, &mut out);
+        write_answer_tail(Position { epoch: 0xab, offset: 7 }, 3, None, &mut out);
         let answer: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(
             answer,

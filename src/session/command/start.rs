@@ -1,7 +1,7 @@
 //! From when on a client wants a channel's events, in a message: `since` or `after` (contract 11).
 
 use super::fields::{Fault, Fields};
-use crate::event::unix_ms_of;
+use crate::event::unix_ms_since;
 use crate::session::query::{Start, position};
 
 /// Reads the two fields, of which one may be given.
@@ -21,7 +21,7 @@ pub fn start(since: Option<&str>, after: Option<&str>) -> Result<Start, Fault> {
     match (since, after) {
         (None, None) => Ok(Start::Live),
         (Some(time), None) => {
-            unix_ms_of(time).map(Start::Since).ok_or_else(|| fault("since must be an RFC 3339 time"))
+            unix_ms_since(time).map(Start::Since).ok_or_else(|| fault("since must be an RFC 3339 time"))
         }
         (None, Some(text)) => {
             position(text).map(Start::After).ok_or_else(|| fault("after must be a position"))
