@@ -135,6 +135,8 @@ pub struct Client {
     pub left_at: VecDeque<u64>,
     pub stats: Option<serde_json::Value>,
     pub listed: Option<serde_json::Value>,
+    /// Of a stream: the id of the last event.
+    pub last_id: String,
     pub idle_since_us: u64,
     pub answers: u64,
     /// The shard may have been full when it came.
@@ -180,6 +182,7 @@ impl Client {
             left_at: VecDeque::new(),
             stats: None,
             listed: None,
+            last_id: String::new(),
             idle_since_us: now_us,
             answers: 0,
             may_be_turned_away: false,

@@ -15,6 +15,8 @@ pub struct Features {
     /// What subscribers ask for.
     pub patterns: bool,
     pub filters: bool,
+    /// Subscriptions of `courier.v1` begin behind an event, and something is kept of the past.
+    pub replays: bool,
     /// What publishers say of their events.
     pub priorities: bool,
     pub exclude: bool,
@@ -50,6 +52,7 @@ impl Features {
             repeats: on(80),
             batches: on(80),
             said: on(100),
+            replays: on(100),
             ..Features::default()
         };
         if on(50) {

@@ -113,7 +113,9 @@ pub struct Session {
     pub stage: Stage,
     /// The step at which the client saw the 101 or `subscribed`.
     pub since: u64,
-    /// Where the channel stood then, if that was told.
+    /// The place behind which it asked to begin.
+    pub resume: Option<Place>,
+    /// Where the channel stood then, if that was told, or that place, if nothing is missing since.
     pub from: Option<Place>,
     pub end: End,
     /// Gets every event of its only channel, in the order of their numbers.
@@ -304,6 +306,7 @@ impl Model {
             sieve,
             stage: Stage::Asked { early },
             since: u64::MAX,
+            resume: None,
             from: None,
             end: End::Open,
             whole: false,
@@ -323,6 +326,35 @@ impl Model {
     pub fn close(&mut self, session: usize, end: End) {
         self.end(session, end);
         self.sessions[session].stage = Stage::Over;
+    }
+
+    /// Behind which event a subscriber of a channel can ask for what it missed: the last that it got, or any if it
+    /// got none. Nothing while another subscription of it may bring the same events.
+    pub fn place_to_resume(&self, ear: usize, channel: usize, any: usize) -> Option<Place> {
+        let ear = &self.ears[ear];
+        let hears = |session: &usize| {
+            let session = &self.sessions[*session];
+            session.covers >> channel & 1 == 1 && session.stage != Stage::Over
+        };
+        if ear.sessions.iter().any(hears) {
+            return None;
+        }
+        let got = ear.got.iter().map(|got| &self.events[got.event]).filter(|event| event.channel == channel);
+        let places: Vec<Place> = got.filter_map(|event| event.place).collect();
+        if let Some((epoch, _)) = places.last() {
+            return places.iter().copied().filter(|place| place.0 == *epoch).max();
+        }
+        let known: Vec<Place> =
+            self.positions.keys().filter(|at| at.0 == channel).map(|at| (at.1, at.2)).collect();
+        (!known.is_empty()).then(|| known[any % known.len()])
+    }
+
+    /// Whether a subscription to one of these channels began in the past, so that another would bring some events again.
+    pub fn catches_up(&self, ear: usize, covers: u64) -> bool {
+        self.ears[ear].sessions.iter().any(|session| {
+            let session = &self.sessions[*session];
+            session.covers & covers != 0 && session.resume.is_some() && session.stage != Stage::Over
+        })
     }
 
     /// Whether something may be missing of a channel that a subscriber of it hears whole.

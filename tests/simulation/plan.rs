@@ -4,7 +4,7 @@ use crate::dice::Dice;
 use crate::features::Features;
 use courier::admin::Facts;
 use courier::event::Channel;
-use courier::hub::{self, Bounds, ChannelOptions, ChannelRule, LaneBounds, Slow};
+use courier::hub::{self, Bounds, ChannelOptions, ChannelRule, Keep, LaneBounds, Slow};
 use courier::runtime::shard::Options;
 use courier::session::dialect::forms;
 use courier::session::{self, Heartbeat, Stamp, admission};
@@ -58,6 +58,8 @@ pub struct Plan {
     pub request_us: u64,
     pub grace_us: u64,
     clients_per_channel_max: u32,
+    pub keep: Keep,
+    pub history_bytes_max: u64,
 }
 
 /// A stop takes at most so long, in microseconds: longer than grace and linger together.
@@ -85,9 +87,20 @@ impl Plan {
             control_bytes_max: CONTROL_BYTES_MAX,
             router: features.router_queue,
         };
+        let keep = match features.replays {
+            true => Keep {
+                size: *dice.pick(&[1, 3, 20, 256]),
+                ttl_us: *dice.pick(&[500_000, 5_000_000, 20_000_000]),
+                durable: false,
+            },
+            false => Keep::default(),
+        };
+        let history_bytes_max = *dice.pick(&[2_000, 20_000, 1 << 30]);
         features.is_latest_sure = outbox.events_max >= 4 && outbox.bytes_max == 1 << 20;
         Plan {
             features,
+            keep,
+            history_bytes_max,
             shards,
             channels,
             steps,
@@ -167,6 +180,8 @@ impl Plan {
                             ..ChannelRule::default()
                         },
                     ],
+                    keep: self.keep,
+                    history_bytes_max: self.history_bytes_max,
                     ..ChannelOptions::default()
                 },
                 fsync: Default::default(),

@@ -297,6 +297,7 @@ fn part(world: &mut World) {
     {
         assert_eq!(world.shared.loads.of(from, to), (0, 0), "the lane from {from} to {to}");
     }
+    assert_eq!(world.shared.history.over(), 0, "more is kept than may be");
     let stats = ask(world, Ask::Stats, "/stats");
     channels_within(world, &stats);
     for channel in world.model.channels.iter().filter(|channel| channel.ephemeral) {

@@ -181,13 +181,26 @@ fn subscribe(world: &mut World, id: usize) {
     let sieve = sieve(&mut world.dice, world.plan.features, tongue);
     let count = if tongue == Tongue::V1 { 1 } else { world.dice.below(4) };
     let list: Vec<String> = (0..count).map(|_| target(world)).collect();
+    // Two subscriptions of one connection that overlap while one of them catches up may both bring an event.
+    let (covers, _) = targets(&world.model, &list);
+    if world.model.catches_up(world.clients[id].ear, covers) {
+        return;
+    }
     let mut words = json!({ "types": sieve.types, "priorities": sieve.priorities, "sources": sieve.sources });
-    let mut covered = list.clone();
+    let (mut covered, mut resume) = (list.clone(), None);
     let (name, text) = match tongue {
         Tongue::V1 => {
             let name = format!("c{id}s{at}");
             (words["type"], words["ref"], words["id"]) = (json!("subscribe"), json!(at), json!(name));
             words[if list[0].contains('*') { "pattern" } else { "channel" }] = json!(list[0]);
+            let wanted = world.plan.features.replays && !list[0].contains('*') && world.dice.chance(60);
+            let channel = world.model.channels.iter().position(|channel| wanted && channel.name == list[0]);
+            let any = world.dice.below(1000);
+            resume =
+                channel.and_then(|channel| world.model.place_to_resume(world.clients[id].ear, channel, any));
+            if let Some((epoch, offset)) = resume {
+                words["after"] = json!(format!("{epoch:08x}-{offset}"));
+            }
             (name, words.to_string())
         }
         _ => {
@@ -201,6 +214,7 @@ fn subscribe(world: &mut World, id: usize) {
     };
     world.with(id, |client, scene| {
         let session = client.ask(&covered, sieve, scene);
+        scene.model.sessions[session].resume = resume;
         let target = covered[0].clone();
         client.named.push(Named { id: name, target, session, asked_to_end: false });
         client.owed.push_back(Owed::Subscribed(at));

@@ -8,6 +8,7 @@ use crate::model::{Model, Trace};
 use crate::net::{Fd, Net};
 use crate::plan::Plan;
 use courier::hub::{Batch, Bounds};
+use courier::mailbox::budget::Budget;
 use courier::mailbox::census::Census;
 use courier::mailbox::doorbell::Doorbell;
 use courier::mailbox::drain::{Drain, Stage};
@@ -70,7 +71,7 @@ impl World {
             (0..shards).map(|_| Doorbell::new().expect("an eventfd")).collect();
         let ports = mesh::<Batch>(shards, plan.lane_batches, &doorbells);
         let shared = Arc::new(Shared {
-            history: Budget::new(shards, HISTORY_BYTES_MAX),
+            history: Budget::new(shards, plan.history_bytes_max),
             census: Census::new(plan.sockets_max, plan.sockets_per_address_max),
             routers: Census::new(0, 0),
             tally: Tally::new(shards),
