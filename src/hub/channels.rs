@@ -2,54 +2,16 @@
 //! goes when there are too many. Called by the hub; knows no connection.
 
 use super::durable::Durable;
-use super::history::{Keep, Kept, Ring};
+use super::history::{Kept, Ring};
 use super::idle::Idle;
 use super::patterns::Watched;
 use super::presence::Present;
-use super::slow::Slow;
+use super::rules::ChannelOptions;
 use super::types::{Full, Standing};
-use crate::event::{Channel, Position, matches};
+use crate::event::{Channel, Position};
 use crate::metrics::{ChannelCount, Counters};
 use crate::stdx::slab::{Key, Slab};
 use std::collections::HashMap;
-
-/// What an operator set for the channels that match a pattern; the first match wins.
-#[derive(Clone, Debug, Default)]
-pub struct ChannelRule {
-    /// A channel name in which a segment may be `*`, the last one `**`.
-    pub pattern: String,
-    /// Members over all cores; 0: no limit; `None`: the default.
-    pub clients_max: Option<u32>,
-    /// Vanishes with its last member.
-    pub ephemeral: bool,
-    /// What happens when a subscriber's queue is full; `None`: the default.
-    pub slow: Option<Slow>,
-    /// Joins and leaves are told on the channel.
-    pub presence: bool,
-    /// How many events are kept; `None`: the default.
-    pub keep_size: Option<u32>,
-    /// How long they are kept, in microseconds; `None`: the default.
-    pub keep_ttl_us: Option<u64>,
-    /// Whether they are kept on disk too; `None`: the default.
-    pub durable: Option<bool>,
-}
-
-/// How channels are made and kept.
-#[derive(Clone, Debug, Default)]
-pub struct ChannelOptions {
-    /// Members of a channel over all cores, where no rule says otherwise; 0: no limit.
-    pub clients_max: u32,
-    /// What happens when a subscriber's queue is full, where no rule says otherwise.
-    pub slow: Slow,
-    /// What is kept of the past, where no rule says otherwise.
-    pub keep: Keep,
-    /// Bytes that all shards may keep of the past; an event that is larger is not kept.
-    pub history_bytes_max: u64,
-    /// In order.
-    pub rules: Vec<ChannelRule>,
-    /// Listed from the start, and never forgotten.
-    pub configured: Vec<Channel>,
-}
 
 /// One shard with members of the channel.
 pub(super) struct Interest {
@@ -127,7 +89,7 @@ impl Owned {
 pub(super) struct Channels {
     pub slab: Slab<Owned>,
     by_name: HashMap<Channel, u32, foldhash::quality::RandomState>,
-    options: ChannelOptions,
+    pub options: ChannelOptions,
     /// Channels without members, the longest idle first, and apart from them those that need not be kept.
     pub idle: Idle,
     pub idle_ephemeral: Idle,
@@ -167,14 +129,6 @@ impl Channels {
                 self.rest(slot, now_us);
             }
         }
-    }
-
-    /// Its limit of members, whether it vanishes with its last one, whether it is configured.
-    fn traits_of(&self, channel: &Channel) -> (u32, bool, bool) {
-        let rule = self.rule_of(channel.as_str());
-        let configured = self.options.configured.contains(channel);
-        let ephemeral = rule.is_some_and(|rule| rule.ephemeral) || vanishes(channel.as_str());
-        (self.clients_max_of(channel.as_str()), ephemeral && !configured, configured)
     }
 
     pub fn len(&self) -> usize {
@@ -235,35 +189,6 @@ impl Channels {
         self.by_name.insert(channel.clone(), key.slot);
         self.rest(key.slot, now_us);
         key.slot
-    }
-
-    fn rule_of(&self, channel: &str) -> Option<&ChannelRule> {
-        self.options.rules.iter().find(|rule| matches(&rule.pattern, channel))
-    }
-
-    /// How much is kept of the past of a channel of this name.
-    pub fn keep_of(&self, channel: &str) -> Keep {
-        let (rule, all) = (self.rule_of(channel), self.options.keep);
-        Keep {
-            size: rule.and_then(|rule| rule.keep_size).unwrap_or(all.size),
-            ttl_us: rule.and_then(|rule| rule.keep_ttl_us).unwrap_or(all.ttl_us),
-            durable: rule.and_then(|rule| rule.durable).unwrap_or(all.durable),
-        }
-    }
-
-    /// Whether it is kept who hears a channel of this name.
-    pub fn keeps_presence(&self, channel: &str) -> bool {
-        self.rule_of(channel).is_some_and(|rule| rule.presence)
-    }
-
-    /// How many members a channel of this name may have.
-    pub fn clients_max_of(&self, channel: &str) -> u32 {
-        self.rule_of(channel).and_then(|rule| rule.clients_max).unwrap_or(self.options.clients_max)
-    }
-
-    /// What happens when the queue of one of its subscribers is full.
-    pub fn slow_of(&self, channel: &str) -> Slow {
-        self.rule_of(channel).and_then(|rule| rule.slow).unwrap_or(self.options.slow)
     }
 
     /// Lets one more member in, from the shard itself (`remote` is `None`) or another.
@@ -365,13 +290,9 @@ impl Channels {
     }
 }
 
-/// The two families that last no longer than their subscribers (contract 8).
-fn vanishes(channel: &str) -> bool {
-    channel.starts_with("forge.job.") || channel.starts_with("backtest.")
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::rules::ChannelRule;
     use super::*;
 
     #[test]

@@ -296,11 +296,6 @@ impl Publisher {
         Ok(Next::Chunked { request, consumed })
     }
 
-    /// Requests that wait for others' answers, or behind such.
-    pub fn waiting(&self) -> usize {
-        self.slots.len()
-    }
-
     /// Whether every request so far is answered.
     pub fn is_settled(&self) -> bool {
         self.slots.is_empty()

@@ -5,11 +5,10 @@ use super::Shard;
 use super::connection::Waiting;
 use crate::event::{Channel, Position};
 use crate::hub::{From, Origin, Page, PageWish, Recovery};
-use crate::session::Refusal;
 use crate::session::command::{History, Ref};
 use crate::session::dialect::v1;
 use crate::session::history::{self, PageQuery, Standing, write_page};
-use crate::session::publisher::{Form, Publisher, Settled};
+use crate::session::publisher::{Form, PIPELINE_MAX, Publisher, Settled};
 use crate::session::query::{Start, Wanted};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
@@ -53,14 +52,16 @@ impl<D: Driver> Shard<D> {
         channel: &str,
         asked: &str,
         now: Now,
-    ) -> Result<(), Refusal> {
-        let query = history::read(asked)?;
+    ) {
+        let query = match history::read(asked) {
+            Ok(query) => query,
+            Err(refusal) => return self.refuse(publisher, &form, &refusal),
+        };
+        // One connection cannot make the server hold a large page for each of its requests.
+        let bytes_max = if publisher.is_settled() { PAGE_BYTES_MAX } else { PAGE_BYTES_MAX / PIPELINE_MAX };
         let origin = Origin { connection: key, request: publisher.next_request(), item: 0 };
-        // Those that come together share: one connection cannot make the server hold one large page for each request.
-        let bytes_max = PAGE_BYTES_MAX / (publisher.waiting() + 1);
         publisher.answer_later(form, channel.as_bytes());
         self.hub.page(channel, wish(&query, bytes_max), origin, now.steady_us);
-        Ok(())
     }
 
     /// A socket asks for a page.

@@ -196,38 +196,33 @@ impl<D: Driver> Shard<D> {
                 Fate::Stays
             }
             Ok(Route::Stream(channel)) => {
-                match self.open_stream(driver, key, publisher, head, channel, now) {
-                    Ok(()) => Fate::Changed,
-                    Err(refusal) => {
-                        self.refuse(publisher, &form, &refusal);
-                        Fate::Stays
-                    }
-                }
+                let opened = self.open_stream(driver, key, publisher, head, channel, now);
+                self.changed(publisher, &form, opened)
             }
             Ok(Route::History(channel)) => {
-                if let Err(refusal) = self.history(key, publisher, form.clone(), channel, head.query, now) {
-                    self.refuse(publisher, &form, &refusal);
-                }
+                self.history(key, publisher, form, channel, head.query, now);
                 Fate::Stays
             }
             Ok(Route::Options(methods)) => {
                 self.preflight(publisher, &form, methods, head);
                 Fate::Stays
             }
-            Ok(Route::Socket(socket)) => match self.open(driver, key, publisher, head, socket, now) {
-                Ok(()) => Fate::Changed,
-                Err(refusal) => {
-                    self.refuse(publisher, &form, &refusal);
-                    Fate::Stays
-                }
-            },
-            Err(refusal) => {
-                self.refuse(publisher, &form, &refusal);
-                Fate::Stays
+            Ok(Route::Socket(socket)) => {
+                let opened = self.open(driver, key, publisher, head, socket, now);
+                self.changed(publisher, &form, opened)
             }
+            Err(refusal) => self.changed(publisher, &form, Err(refusal)),
         };
         self.decoded = decoded;
         fate
+    }
+
+    fn changed(&mut self, publisher: &mut Publisher, form: &Form, opened: Result<(), Refusal>) -> Fate {
+        match opened {
+            Ok(()) => return Fate::Changed,
+            Err(refusal) => self.refuse(publisher, form, &refusal),
+        }
+        Fate::Stays
     }
 
     /// A listener may have one dialect for all paths, whatever they say.
