@@ -22,6 +22,7 @@ const LINES_MAX: usize = 700;
 /// Files above 350 lines, and how long each may be. A ratchet: lower it when a file shrinks; a new entry needs a
 /// reason in its commit.
 const LONG_FILES: &[(&str, usize)] = &[
+    ("src/config/settings.rs", 360),
     ("src/runtime/executor.rs", 360),
     ("src/runtime/shard/mod.rs", 520),
     ("src/runtime/shard/requests.rs", 425),
