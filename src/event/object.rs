@@ -168,11 +168,11 @@ impl Event {
     /// The memory that it takes, about, in bytes: the text, the renderings that are made already, and what is around
     /// them.
     pub fn footprint(&self) -> usize {
-        let rendered = |late: &Box<Late>| -> usize {
+        let rendered = |late: &Late| -> usize {
             let made = late.rendered.iter().filter_map(|form| form.get());
             made.map(|rendered| rendered.bytes.len()).sum::<usize>() + std::mem::size_of::<Late>()
         };
-        self.0.slice.len() + FOOTPRINT_MORE_BYTES + self.about().late.get().map_or(0, rendered)
+        self.0.slice.len() + FOOTPRINT_MORE_BYTES + self.about().late.get().map_or(0, |late| rendered(late))
     }
 
     /// What else the publisher said.

@@ -42,6 +42,11 @@ pub(super) struct Replay {
     asked: bool,
     /// It has been told that it is subscribed, so events may come.
     begun: bool,
+    /// Of the last event before it was let in.
+    joined: u64,
+    /// The member's other subscriptions that heard the channel by then: what came later and they let pass, the member
+    /// has got.
+    others: Vec<u32>,
 }
 
 /// A part of what an owner keeps.
@@ -93,6 +98,7 @@ impl Subscriptions {
         self.queue_if_direct(member);
         let left = recovery.replayed.into();
         let key = self.key_of(member);
+        let others = self.others_that_hear(member, crowd);
         let replay = Replay {
             member: key,
             tag,
@@ -101,6 +107,8 @@ impl Subscriptions {
             left,
             asked: false,
             begun: false,
+            joined: (recovery.next + left).saturating_sub(1),
+            others,
         };
         let Ok(replay) = self.replays.insert(replay) else {
             unreachable!("there are fewer replays than subscriptions")
@@ -118,6 +126,42 @@ impl Subscriptions {
             place: Place::Behind,
             label,
         });
+    }
+
+    /// The member's subscriptions that are live and hear the channel of this crowd, but for those that get copies of
+    /// their own.
+    fn others_that_hear(&mut self, member: u32, crowd: u32) -> Vec<u32> {
+        let Source::Channel(local) = self.crowds.at(crowd).expect("made by the caller").source else {
+            return Vec::new();
+        };
+        let subscribed = self.members[member as usize].subscribed.as_slice();
+        let live: Vec<(u32, u32)> =
+            subscribed.iter().filter(|s| s.place.is_live()).map(|s| (s.tag, s.crowd)).collect();
+        if live.is_empty() {
+            return Vec::new();
+        }
+        if self.locals.at(local).is_some_and(|local| local.resolved != self.patterns.version) {
+            self.resolve(local);
+        }
+        let local = self.locals.at(local).expect("a crowd keeps its channel");
+        let hears = |crowd: u32| local.exact.contains(&crowd) || local.patterned.contains(&crowd);
+        let shared = |crowd: u32| self.crowds.at(crowd).is_some_and(|crowd| !crowd.manner.each);
+        live.into_iter().filter(|(_, crowd)| hears(*crowd) && shared(*crowd)).map(|(tag, _)| tag).collect()
+    }
+
+    /// Whether the member has got an event live, through another subscription than the one that catches up.
+    fn has_got(&self, member: Key, replay: u32, position: Position, event: &Event) -> bool {
+        let replay = self.replays.at(replay).expect("a subscription keeps its replay");
+        if position.offset <= replay.joined {
+            return false;
+        }
+        let subscribed = self.members[member.slot as usize].subscribed.as_slice();
+        subscribed.iter().any(|other| {
+            let filter = self.crowds.at(other.crowd).map_or(NONE, |crowd| crowd.manner.filter);
+            other.place.is_live()
+                && replay.others.contains(&other.tag)
+                && (filter == NONE || self.filters.wants(filter, event))
+        })
     }
 
     /// A subscription is not behind any more, because it ends or has caught up.
@@ -241,7 +285,10 @@ impl Subscriptions {
         counters: &mut Counters,
     ) {
         let found = self.members[member.slot as usize].subscribed.find(tag).expect("its replay is there");
-        let (crowd, label) = (found.crowd, found.label.clone());
+        let (crowd, label, replay) = (found.crowd, found.label.clone(), found.at);
+        if self.has_got(member, replay, position, event) {
+            return;
+        }
         let crowd = self.crowds.at(crowd).expect("a subscription keeps its crowd");
         let Source::Channel(local) = crowd.source else { return };
         let local = self.locals.at(local).expect("a crowd keeps its channel");

@@ -15,6 +15,13 @@ pub(super) enum Place {
     Queued,
 }
 
+impl Place {
+    /// Events come as they are published.
+    pub fn is_live(self) -> bool {
+        matches!(self, Place::Direct | Place::Queued)
+    }
+}
+
 /// What tells the subscriptions of a member apart, shared by the parts of one: an event that several of them cover is
 /// delivered through the first.
 #[derive(Debug)]

@@ -21,6 +21,9 @@ fn event(kind: &str, id: Option<&str>) -> Event {
     Event::new(&text, &Facts::read(&text).unwrap(), Some(Box::new(extras)), 1_000)
 }
 
+/// The request, and its number and where it is stored.
+type Told = (u32, Result<(u64, Option<Stored>), Refusal>);
+
 impl Story {
     fn put_in(&mut self, channel: &str, kind: &str, request: u32, id: Option<&str>) -> Publishing {
         self.hub.publish(channel, event(kind, id), origin(request), 0, &mut self.pipes)
@@ -30,7 +33,7 @@ impl Story {
         self.hub.logged(Logged { up_to, outcome }, 0, &mut self.pipes);
     }
 
-    fn answers(&mut self) -> Vec<(u32, Result<(u64, Option<Stored>), Refusal>)> {
+    fn answers(&mut self) -> Vec<Told> {
         let answers = self.hub.effects.answers.drain(..);
         let short = |p: Published| (p.position.offset, p.stored);
         answers.map(|answer| (answer.origin.request, answer.outcome.map(short))).collect()

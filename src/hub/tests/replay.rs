@@ -130,6 +130,20 @@ fn the_past_is_filtered_like_the_present() {
 }
 
 #[test]
+fn subscriptions_that_overlap_bring_an_event_once_while_one_of_them_catches_up() {
+    let mut story = Story::new(keeping(0, 1, 100));
+    story.join(0, 0, &Wish { filter: only("y"), form: Form(1), ..Wish::channel("a") });
+    story.say("x");
+    story.join(0, 1, &behind("a", 0));
+    story.say("y");
+    story.say("x");
+    story.hub.begin(key(0), 0..2);
+    assert_eq!(story.settle(0), "a-2[y]a-1[x]a-3[x]", "what the filter let pass came live");
+    story.say("y");
+    assert_eq!(story.settle(0), "a-4[y]");
+}
+
+#[test]
 fn a_reader_whom_history_outruns_is_cut_or_told_of_the_gap() {
     for slow in [Slow::Disconnect, Slow::DropOldest] {
         let mut options = keeping(0, 1, 20);
