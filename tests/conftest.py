@@ -12,6 +12,10 @@ from support.web import RawConnection
 numbers = itertools.count()
 
 
+def pytest_addoption(parser):
+    parser.addoption("--restarts", type=int, default=5, help="how often a server is killed under load (50: the long form)")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """Reports parse sources; a collection within (a lost task's traceback parses too) breaks CPython 3.11's parser."""

@@ -1,0 +1,108 @@
+"""What the tests of durable channels share: a folder for the log, its files, and small filesystems that can be filled."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.process import PANIC, Courier, StartFailed, run_to_end
+from support.web import RawConnection
+
+MOUNT_SECONDS = 20
+
+
+def durable(folder: Path, fsync: str = "always", **settings) -> dict:
+    """Settings of a server whose every channel is durable."""
+    return {"history.durable": True, "history.size": 100_000, "storage.dir": folder, "storage.fsync": fsync} | {
+        name.replace("__", "."): value for name, value in settings.items()
+    }
+
+
+def kill(courier):
+    """Ends a server without a word."""
+    courier.expected_exit = -signal.SIGKILL
+    courier.signal(signal.SIGKILL)
+    courier.wait_exit()
+
+
+def files(folder: Path) -> list[Path]:
+    """All files below the folder, the largest first: what holds events comes before what counts or locks."""
+    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: -path.stat().st_size)
+
+
+def file_that_holds(folder: Path, text: bytes) -> Path:
+    """The segment in which an event's bytes stand."""
+    found = [path for path in files(folder) if text in path.read_bytes()]
+    assert found, f"{text!r} is in no file of {files(folder)}"
+    return found[0]
+
+
+def used_bytes(folder: Path) -> int:
+    """What the folder's files take on the disk, holes not counted."""
+    return sum(path.stat().st_blocks * 512 for path in files(folder))
+
+
+def log_command(action: str, folder: Path, *words):
+    """`courier log check|list|dump` of a folder."""
+    return run_to_end("log", action, "--dir", folder, *words)
+
+
+class Attempt:
+    """A start on a folder that may be wrong: `courier` serves, or it is None and `refusal` says why in clear words."""
+
+    def __init__(self, folder: Path, **settings):
+        self.server = Courier(durable(folder, **settings))
+        self.courier, self.refusal = None, ""
+        try:
+            self.courier = self.server.start()
+        except StartFailed as failed:
+            self.refusal = str(failed)
+            self.server.expected_exit, self.server.logs_are_json = None, False
+            assert "silent" not in self.refusal and not PANIC.search(self.refusal), self.refusal
+            assert not self.refusal.startswith("exit 0;"), self.refusal
+
+    def words(self) -> str:
+        """What it has said so far on its way."""
+        return self.courier.stderr() if self.courier else self.refusal
+
+    def end(self):
+        RawConnection.close_all(self.server.port)
+        self.server.stop()
+
+
+@contextlib.contextmanager
+def small_disk(point: Path, kind: str, size: int):
+    """A filesystem of `size` bytes mounted on `point`: `tmpfs`, or `ext4` in a file by a loop device."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    point.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", point]
+    if kind == "ext4":
+        image = point.with_suffix(".image")
+        with image.open("wb") as file:
+            file.truncate(size)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True, capture_output=True, timeout=MOUNT_SECONDS)
+        command = ["mount", "-o", "loop", image, point]
+    mounted = subprocess.run(command, capture_output=True, text=True, timeout=MOUNT_SECONDS)
+    if mounted.returncode != 0:
+        pytest.skip(f"no mount here: {mounted.stderr.strip()}")
+    try:
+        yield point
+    finally:
+        # Lazily: a server that a failed test has left there is ended after this.
+        subprocess.run(["umount", "-l", point], check=True, timeout=MOUNT_SECONDS)
+
+
+def fill(point: Path, leave: int) -> Path:
+    """Takes all space but about `leave` bytes with one file; removing it gives the space back."""
+    ballast = point / "ballast"
+    space = os.statvfs(point)
+    with ballast.open("wb") as file:
+        left = space.f_bavail * space.f_frsize - leave
+        file.write(b"\0" * max(left, 0))
+        file.flush()
+        os.fsync(file.fileno())
+    return ballast
