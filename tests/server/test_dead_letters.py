@@ -70,11 +70,11 @@ class TestWhatBecomesOne:
         peer = Speaker(courier.port, "/ws/seen")
         keep(courier, "seen", {"n": 1}, 0.2)
         assert peer.body() == {"n": 1}
-        late = keep(courier, "replayed", {"n": 2}, 2)["id"]
+        late = keep(courier, "replayed", {"n": 2}, 1)["id"]
         replayed = Speaker(courier.port, f"/ws/replayed?after={late.split('-')[0]}-{offset(late) - 1}")
         assert replayed.body() == {"n": 2}
         courier.post("/publish", {"channel": "plain", "data": {"n": 3}, "ttl": 0.2})
-        keep(courier, "last", {"n": 4}, 2.5)  # the last to expire: when it is there the others would be too
+        keep(courier, "last", {"n": 4}, 1.3)  # the last to expire: when it is there the others would be too
         wait_until(lambda: listed(courier)["letters"], what="the last has expired")
         assert [letter["channel"] for letter in listed(courier)["letters"]] == ["last"]
 
