@@ -22,6 +22,9 @@ const GATHERING_MAX: usize = 512;
 const SETTLE_NS_MAX: u64 = 60_000_000_000;
 /// A client that the server has closed comes back after this time.
 const REFUSED_PAUSE_NS: u64 = 100_000_000;
+/// One in so many returns is cut again this soon, in the middle of the handshake or the replay.
+const EARLY_ONE_IN: u64 = 8;
+const EARLY_NS_MAX: u64 = 1_000_000;
 /// Longest return that is told apart, in microseconds.
 const RETURN_US_MAX: u64 = 120_000_000;
 
@@ -245,6 +248,13 @@ impl Crowd {
         let left = self.cuts_left[index];
         if left == 0 {
             return;
+        }
+        if self.clients[index].state != State::Away
+            && !self.plan.together
+            && self.dice.below(EARLY_ONE_IN) == 0
+        {
+            let soon_ns = self.dice.below(EARLY_NS_MAX);
+            return self.at(index, now_ns() + soon_ns);
         }
         let slice = u64::from(self.plan.cuts - left);
         let within = if self.plan.together { 0 } else { self.dice.below(self.plan.slice_ns / 2) };

@@ -28,7 +28,14 @@ impl Server {
         if let Some((first, _)) = &alone {
             sched_setaffinity(None, first)?; // the child inherits it
         }
-        let mut child = Command::new(&arguments.binary)
+        let mut command = Command::new(&arguments.binary);
+        // The caller's settings are not the storm's.
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("COURIER_"))
+        {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(["serve", "0"])
             .env("COURIER_SHARDS", arguments.shards.to_string())
             .env("COURIER_LOG_LEVEL", "warning")

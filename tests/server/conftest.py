@@ -1,11 +1,13 @@
-"""The bystander of the bad-input tests."""
+"""The bystander of the bad-input tests; EventSources, and the cable between them and a server."""
 
 import itertools
 import json
 
 import pytest
 
+from support.cable import Cable
 from support.frames import ScriptedPeer
+from support.streams import Streams
 from support.web import RawConnection
 
 events = itertools.count()
@@ -31,3 +33,31 @@ def unharmed(hub, leave_nothing_open):
     assert bystander.text("ping").message().payload == b"pong"
     bystander.leave()
     hub.await_clients(clients - 1)
+
+
+@pytest.fixture
+async def streams():
+    """Starts drivers of EventSources, Node's or Chromium's, and stops them at the end."""
+    running = []
+
+    async def start(kind, *arguments) -> Streams:
+        running.append(await kind(*arguments))
+        return running[-1]
+
+    yield start
+    for driver in running:
+        await driver.stop()
+
+
+@pytest.fixture
+async def lay_cable():
+    """Lays cables to servers and removes them at the end."""
+    laid = []
+
+    async def lay(port: int) -> Cable:
+        laid.append(await Cable.lay(port))
+        return laid[-1]
+
+    yield lay
+    for cable in laid:
+        await cable.remove()

@@ -7,10 +7,11 @@ import random
 import pytest
 
 from support.flood import offset
-from support.history import Join, numbers_of, offsets_of, page, pages, publish_many, shifted
+from support.history import Join, numbers_of, offsets_of, page, pages, publish_filled, publish_many, shifted
 from support.process import wait_until
 from support.speakers import Speaker
 from support.storage import durable, file_that_holds, kill, used_bytes
+from support.streams import Streams
 from support.web import Publisher, RawConnection, encode_publish
 
 MEGABYTE = 1 << 20
@@ -149,12 +150,27 @@ class TestRestart:
         assert peer.body() == {"type": "t.a", "source": "s"}
 
 
+async def test_restart_of_a_durable_server_is_only_a_pause(start_courier, streams, lay_cable, tmp_path):
+    settings = durable(tmp_path / "data")
+    first = start_courier(settings)
+    cable = await lay_cable(first.port)
+    stream = await (await streams(Streams.node)).follow(f"http://127.0.0.1:{cable.port}/sse/a")
+    publish_many(first, "a", 5)
+    await stream.wait_for(lambda: len(stream.messages) >= 5)
+    cable.cut()
+    publish_many(first, "a", 5, start=5)
+    first.stop()
+    second = start_courier(settings)
+    cable.mend(second.port)
+    publish_many(second, "a", 5, start=10)
+    await stream.wait_for(lambda: len(stream.messages) >= 15)
+    assert [json.loads(json.loads(text)["data"])["n"] for text in stream.messages] == list(range(15))
+
+
 class TestRetention:
     def test_disk_holds_what_memory_gave_up(self, start_courier, tmp_path):
         courier = start_courier(durable(tmp_path / "data", "interval", history__max_bytes=256 * 1024))
-        ids = []
-        for n in range(500):
-            ids.append(courier.publish("a", {"n": n, "fill": "x" * 4000})["id"])
+        ids = publish_filled(courier, "a", range(500), 4000)
         assert [event["id"] for event in pages(courier, "a", 100)] == ids, "2 MB where memory holds a quarter"
         assert [event["id"] for event in page(courier, "a", order="newest", limit=400)["events"]] == ids[:-401:-1]
         peer = Speaker(courier.port, f"/ws/a?after={ids[0]}")
@@ -191,8 +207,7 @@ class TestRetention:
     def test_reader_of_the_past_does_not_delay_the_present(self, start_courier, tmp_path):
         courier = start_courier(durable(tmp_path / "data", "interval", history__max_bytes=256 * 1024))
         start = courier.publish("a", {"n": -1})["id"]
-        for n in range(1500):
-            courier.publish("a", {"n": n, "fill": "x" * 4000})
+        publish_filled(courier, "a", range(1500), 4000)
         late = [Speaker(courier.port, f"/ws/a?after={start}") for _ in range(10)]
         live = Speaker(courier.port, "/ws/b")
         for n in range(50):

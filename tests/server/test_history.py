@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from support.flood import offset
-from support.history import elsewhere, numbers_of, offsets_of, page, pages, publish_many, shifted, target
+from support.history import elsewhere, numbers_of, offsets_of, page, pages, publish_filled, publish_many, shifted, target
 from support.speakers import V1, Router
 from support.web import RawConnection, encode_publish
 
@@ -111,11 +111,10 @@ class TestPage:
 
     def test_thousand_large_events_come_whole(self, start_courier):
         courier = start_courier({"history.size": 1000})
-        body = b'{"n":1,"fill":"%s"}' % (b"x" * 20_000)
-        for _ in range(1000):
-            courier.post("/publish/a", body)
+        ids = publish_filled(courier, "a", range(1000), 20_000)
         found = page(courier, "a", limit=1000)
-        assert len(found["events"]) == 1000 and len({len(event["event"]["fill"]) for event in found["events"]}) == 1
+        assert [event["id"] for event in found["events"]] == ids
+        assert {len(event["event"]["fill"]) for event in found["events"]} == {20_000}
 
     def test_head_and_other_methods(self, hub, channel):
         publish_many(hub, channel, 1)
@@ -253,8 +252,7 @@ class TestSocketCommand:
 
     def test_large_page_does_not_cut_the_socket_that_asked(self, hub, channel):
         """A hundred events of 20 KB are more than an outbox holds: the page is an answer, not a flood."""
-        for n in range(100):
-            hub.publish(channel, {"n": n, "fill": "x" * 20_000})
+        publish_filled(hub, channel, range(100), 20_000)
         peer = V1(hub.port)
         answer = peer.command("history", channel=channel, limit=100)
         if answer["type"] == "error":

@@ -19,19 +19,6 @@ COMMENT_SECONDS = 15
 POSITION = re.compile(r"^[0-9a-f]{8}-[0-9]+$")
 
 
-@pytest.fixture
-async def streams():
-    running = []
-
-    async def start(kind, *arguments) -> Streams:
-        running.append(await kind(*arguments))
-        return running[-1]
-
-    yield start
-    for driver in running:
-        await driver.stop()
-
-
 class TestHead:
     def test_says_event_stream_and_keeps_proxies_from_buffering(self, hub, channel):
         head = EventStream(hub.port, f"/sse/{channel}").head

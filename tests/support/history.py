@@ -4,7 +4,9 @@ from urllib.parse import urlencode
 
 from support.flood import offset
 from support.speakers import V1
+from support.web import RawConnection, encode_publish
 
+PIPELINED = 20  # a server may stop reading after 64 requests without an answer
 NO_SUCH_EPOCH = "00000000"  # epochs are random: one in four thousand million
 
 
@@ -47,6 +49,19 @@ def pages(courier, channel: str, limit: int, **query) -> list[dict]:
 def publish_many(courier, channel: str, count: int, *, start: int = 0) -> list[str]:
     """Publishes `{"n": …}` one after the other and answers the positions."""
     return [courier.publish(channel, {"n": n})["id"] for n in range(start, start + count)]
+
+
+def publish_filled(courier, channel: str, numbers: range, size: int) -> list[str]:
+    """Publishes numbered events of `size` bytes and more, pipelined on one connection, and answers their positions."""
+    ids, fill = [], b"x" * size
+    with RawConnection(courier.port) as connection:
+        for start in range(numbers.start, numbers.stop, PIPELINED):
+            batch = range(start, min(start + PIPELINED, numbers.stop))
+            connection.send(b"".join(encode_publish(channel, b'{"n":%d,"fill":"%s"}' % (n, fill)) for n in batch))
+            answers = [connection.reply() for _ in batch]
+            assert {answer.status for answer in answers} == {200}
+            ids += [answer.json()["id"] for answer in answers]
+    return ids
 
 
 def shifted(position: str, by: int) -> str:
