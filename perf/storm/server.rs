@@ -9,7 +9,7 @@ use crate::Arguments;
 use crate::process::{cpu_ns, resident_bytes};
 
 /// Connections beside the crowd: witnesses, the publisher, and cut ones that the server has not noticed yet.
-const CONNECTIONS_SPARE: usize = 10_000;
+const CONNECTIONS_SPARE: usize = 5_000;
 
 /// A running server.
 pub struct Server {
