@@ -13,11 +13,11 @@ pytestmark = [pytest.mark.serial, pytest.mark.parametrize("kind", ["tmpfs", "ext
 
 
 def test_507_then_live_goes_on_then_recovery(start_courier, tmp_path, kind):
-    with small_disk(tmp_path / "disk", kind, 24 * MEGABYTE) as point:
-        settings = durable(point / "data", storage__segment_bytes=2 * MEGABYTE)
+    with small_disk(tmp_path / "disk", kind, 16 * MEGABYTE) as point:
+        settings = durable(point / "data", storage__segment_bytes=MEGABYTE)
         courier = start_courier(settings)
         kept = [courier.publish("a", {"n": n})["id"] for n in range(10)]
-        ballast = fill(point, 3 * MEGABYTE)
+        ballast = fill(point, 2 * MEGABYTE)
         peer = Speaker(courier.port, "/ws/a")
         n, refused, body = 9, None, b"x" * 30_000
         while refused is None:
@@ -64,7 +64,7 @@ def test_507_then_live_goes_on_then_recovery(start_courier, tmp_path, kind):
 def test_full_from_the_start_is_told_or_answered_507(tmp_path, kind):
     with small_disk(tmp_path / "disk", kind, 8 * MEGABYTE) as point:
         fill(point, 0)
-        start = Attempt(point / "data", storage__segment_bytes=2 * MEGABYTE)
+        start = Attempt(point / "data", storage__segment_bytes=MEGABYTE)
         if start.courier is None:
             assert str(point) in start.refusal
         else:
