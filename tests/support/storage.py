@@ -12,6 +12,7 @@ from support.process import PANIC, Courier, StartFailed, run_to_end
 from support.web import RawConnection
 
 MOUNT_SECONDS = 20
+FILL_BYTES = 65536
 
 
 def durable(folder: Path, fsync: str = "always", **settings) -> dict:
@@ -100,9 +101,9 @@ def fill(point: Path, leave: int) -> Path:
     """Takes all space but about `leave` bytes with one file; removing it gives the space back."""
     ballast = point / "ballast"
     space = os.statvfs(point)
-    with ballast.open("wb") as file:
-        left = space.f_bavail * space.f_frsize - leave
-        file.write(b"\0" * max(left, 0))
-        file.flush()
+    left = space.f_bavail * space.f_frsize - leave
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # the filesystem keeps some for itself
+        while left > 0:
+            left -= file.write(b"\0" * min(left, FILL_BYTES))
         os.fsync(file.fileno())
     return ballast
