@@ -4,7 +4,6 @@
 use super::crowds::{Manner, Source};
 use super::members::Badge;
 use super::members::Place;
-use super::presence::News;
 use super::subscriptions::Ask;
 use super::{From, Full, Hub, Joined, Joining, Mail, Recovery, Standing, Target, Wish};
 use crate::event::{Channel, ConnectionId, Filter, Position};
@@ -93,8 +92,8 @@ impl Hub {
         let mut standing = self.channels.join(slot, remote)?;
         standing.recovery = from.map(|from| self.recover(slot, from, now_us));
         let present = self.channels.at(slot).present.as_mut();
-        if let Some(count) = present.and_then(|present| present.enter(who)) {
-            self.news.push(News { channel: channel.clone(), kind: "presence.joined", who, count });
+        if present.is_some_and(|present| present.enter(who)) {
+            self.news.push(channel.clone());
         }
         Ok((slot, standing))
     }
@@ -124,8 +123,8 @@ impl Hub {
     pub(super) fn let_go(&mut self, channel: &Channel, remote: Option<u16>, who: ConnectionId, now_us: u64) {
         let slot = self.channels.find(channel.as_str()).expect("a channel with members is kept");
         let present = self.channels.at(slot).present.as_mut();
-        if let Some(count) = present.and_then(|present| present.leave(who)) {
-            self.news.push(News { channel: channel.clone(), kind: "presence.left", who, count });
+        if present.is_some_and(|present| present.leave(who)) {
+            self.news.push(channel.clone());
         }
         if self.channels.leave(slot, remote, now_us) {
             self.forget_channel(slot);

@@ -66,7 +66,6 @@ use crate::metrics::Snapshot;
 use crate::stdx::slab::Slab;
 use channels::Channels;
 use patterns::Watched;
-use presence::News;
 use publishing::Pending;
 use pump::{Arrival, Reach};
 use recall::Wanted;
@@ -91,8 +90,8 @@ pub struct Hub {
     pub post: Post,
     pending: Slab<Pending>,
     remembered: Remembered,
-    /// What presence is to tell at the end of the turn; as many as joins and leaves of the turn.
-    news: Vec<News>,
+    /// The channels of which presence has something to tell at the end of the turn.
+    news: Vec<Channel>,
     /// The time of day at which the steady clock would have been 0.
     unix_ms_at_0: u64,
     gathering: Slab<Gathering>,

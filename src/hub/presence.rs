@@ -1,41 +1,55 @@
 //! Who hears a channel, where its option `presence` is on: kept by the owner, told on the channel as connections come
-//! and go, and to whoever asks.
+//! and go, and to whoever asks. However many come and go in a turn, a channel's members are told twice at most, of those
+//! who came and of those who went: a thousand who leave together cost a thousand deliveries and not half a million.
 
 use super::{Hub, Mail, Origin, Outlet};
 use crate::event::{Channel, ConnectionId, Event, Facts};
 use crate::stdx::clock::{Now, rfc3339_ms};
 use std::collections::BTreeMap;
 
-/// The connections that hear a channel by its name, and through how many subscriptions.
+/// Connections that one event names, at 20 bytes each: some 4 KiB. It says how many there are in all.
+const TOLD_MAX: usize = 200;
+
+/// The connections that hear a channel by its name.
 #[derive(Default)]
-pub(super) struct Present(BTreeMap<ConnectionId, u32>);
-
-impl Present {
-    /// One subscription more. Answers whether the connection is new, and how many there are.
-    pub fn enter(&mut self, who: ConnectionId) -> Option<usize> {
-        let subscriptions = self.0.entry(who).or_insert(0);
-        *subscriptions += 1;
-        (*subscriptions == 1).then_some(self.0.len())
-    }
-
-    /// One subscription less. Answers how many connections there are, if that was the last of this one.
-    pub fn leave(&mut self, who: ConnectionId) -> Option<usize> {
-        let subscriptions = self.0.get_mut(&who)?;
-        *subscriptions -= 1;
-        if *subscriptions > 0 {
-            return None;
-        }
-        self.0.remove(&who);
-        Some(self.0.len())
-    }
+pub(super) struct Present {
+    /// Through how many subscriptions each does.
+    here: BTreeMap<ConnectionId, u32>,
+    /// Those of this turn that have come (true) or gone, against what was told before.
+    changed: BTreeMap<ConnectionId, bool>,
 }
 
-/// A connection came or went; told at the end of the turn.
-pub(super) struct News {
-    pub channel: Channel,
-    pub kind: &'static str,
-    pub who: ConnectionId,
-    pub count: usize,
+impl Present {
+    /// One subscription more. Answers whether this is the first thing to tell in this turn.
+    pub fn enter(&mut self, who: ConnectionId) -> bool {
+        let subscriptions = self.here.entry(who).or_insert(0);
+        *subscriptions += 1;
+        *subscriptions == 1 && self.note(who, true)
+    }
+
+    /// One subscription less. Answers as [`Present::enter`].
+    pub fn leave(&mut self, who: ConnectionId) -> bool {
+        // Who came before presence was switched on is not known.
+        let Some(subscriptions) = self.here.get_mut(&who) else { return false };
+        *subscriptions -= 1;
+        if *subscriptions > 0 {
+            return false;
+        }
+        self.here.remove(&who);
+        self.note(who, false)
+    }
+
+    /// Who comes and goes in one turn, or goes and comes, has done neither for the others.
+    fn note(&mut self, who: ConnectionId, came: bool) -> bool {
+        let first = self.changed.is_empty();
+        match self.changed.remove(&who) {
+            Some(_) => false,
+            None => {
+                self.changed.insert(who, came);
+                first
+            }
+        }
+    }
 }
 
 impl Hub {
@@ -66,39 +80,59 @@ impl Hub {
     pub(super) fn present(&mut self, channel: &str) -> Vec<ConnectionId> {
         let Some(slot) = self.channels.find(channel) else { return Vec::new() };
         let present = self.channels.at(slot).present.as_ref();
-        present.map_or_else(Vec::new, |present| present.0.keys().copied().collect())
+        present.map_or_else(Vec::new, |present| present.here.keys().copied().collect())
     }
 
-    /// Publishes what came and went in this turn on its channels.
+    /// Publishes who came and went in this turn on their channels.
     pub(super) fn tell_news(&mut self, now_us: u64, outlet: &mut impl Outlet) {
-        for news in std::mem::take(&mut self.news) {
-            let Some(slot) = self.channels.find(news.channel.as_str()) else { continue };
-            let event = self.news_event(&news, now_us);
-            if !self.targets_have_room(slot, event.frame().len()) {
-                self.counters.presence_dropped += 1;
-                continue;
+        for channel in std::mem::take(&mut self.news) {
+            let Some(slot) = self.channels.find(channel.as_str()) else { continue };
+            let Some(present) = self.channels.at(slot).present.as_mut() else { continue };
+            let (count, changed) = (present.here.len(), std::mem::take(&mut present.changed));
+            for (kind, came) in [("presence.joined", true), ("presence.left", false)] {
+                let who: Vec<ConnectionId> =
+                    changed.iter().filter(|(_, has)| **has == came).map(|(who, _)| *who).collect();
+                if !who.is_empty() {
+                    let event = self.news_event(&channel, kind, &who, count, now_us);
+                    self.tell(slot, &event, now_us, outlet);
+                }
             }
-            let durable = self.channels.at(slot).durable.is_some();
-            if durable && self.holds() {
-                self.hold(slot, &event);
-                continue;
-            }
-            let (position, _) = self.number(slot, &event, now_us, outlet);
-            if durable {
-                self.log(slot, position, &event);
-            }
-            self.send_on(slot, &event, position, None);
         }
     }
 
-    fn news_event(&self, news: &News, now_us: u64) -> Event {
+    fn tell(&mut self, slot: u32, event: &Event, now_us: u64, outlet: &mut impl Outlet) {
+        if !self.targets_have_room(slot, event.frame().len()) {
+            self.counters.presence_dropped += 1;
+            return;
+        }
+        let durable = self.channels.at(slot).durable.is_some();
+        if durable && self.holds() {
+            return self.hold(slot, event);
+        }
+        let (position, _) = self.number(slot, event, now_us, outlet);
+        if durable {
+            self.log(slot, position, event);
+        }
+        self.send_on(slot, event, position, None);
+    }
+
+    fn news_event(
+        &self,
+        channel: &Channel,
+        kind: &str,
+        who: &[ConnectionId],
+        count: usize,
+        now_us: u64,
+    ) -> Event {
         let at_ms = self.unix_ms_at_0.wrapping_add(now_us / 1000);
         let mut stamp = [0; 24];
         rfc3339_ms(at_ms, &mut stamp);
         let stamp = std::str::from_utf8(&stamp).expect("digits and signs");
-        let News { channel, kind, who, count } = news;
+        let only = if let [only] = who { format!(r#""connection":"{only}","#) } else { String::new() };
+        let listed: Vec<String> = who.iter().take(TOLD_MAX).map(|who| format!("\"{who}\"")).collect();
+        let (listed, total, truncated) = (listed.join(","), who.len(), who.len() > TOLD_MAX);
         let text = format!(
-            r#"{{"type":"{kind}","channel":"{channel}","connection":"{who}","count":{count},"timestamp":"{stamp}"}}"#
+            r#"{{"type":"{kind}","channel":"{channel}",{only}"connections":[{listed}],"total":{total},"truncated":{truncated},"count":{count},"timestamp":"{stamp}"}}"#
         );
         Event::new(&text, &Facts::read(&text).expect("written as JSON"), None, at_ms)
     }

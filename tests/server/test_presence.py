@@ -7,6 +7,7 @@ import pytest
 from support.process import wait_until
 from support.speakers import V1, Speaker
 
+NAMED_MAX = 200  # connections that one event names
 CONFIG = "channel_options: [{match: 'room.*', presence: true}]\n"
 
 
@@ -29,6 +30,12 @@ def joins_and_leaves(peer: V1, count: int) -> list[tuple]:
     return told
 
 
+def presence_of(courier, count: int) -> dict | None:
+    """The answer about room.1, once it is of so many."""
+    answer = V1(courier.port).command("presence", channel="room.1")
+    return answer if answer["count"] == count else None
+
+
 class TestList:
     def test_tells_count_and_connections_of_all_cores(self, courier):
         peers = [V1(courier.port) for _ in range(8)]
@@ -48,6 +55,15 @@ class TestList:
         answer = stays.command("presence", channel="room.1")
         assert stays.connection in json.dumps(answer)
         assert leaves.connection not in json.dumps(answer)
+
+    def test_a_list_that_is_cut_says_so(self, courier):
+        raw = [Speaker(courier.port, "/ws/room.1?types=none") for _ in range(1001)]
+        answer = wait_until(lambda: presence_of(courier, 1001), what="all are there")
+        assert (answer["count"], answer["total"], answer["truncated"]) == (1001, 1001, True)
+        assert len(set(answer["connections"])) == 1000
+        raw.pop().reset()
+        answer = wait_until(lambda: presence_of(courier, 1000), what="one has left")
+        assert answer["truncated"] is False and len(answer["connections"]) == 1000
 
     def test_of_an_empty_room_is_zero(self, courier):
         assert V1(courier.port).command("presence", channel="room.empty")["count"] == 0
@@ -126,6 +142,25 @@ class TestEvents:
                 told[connection] = count
         assert list(told.values()) == list(range(2, 22))
         assert set(told) == {guest.connection for guest in guests}
+
+
+def test_many_who_leave_together_are_each_told_once(courier):
+    watcher = V1(courier.port)
+    watcher.subscribe("room.1")
+    guests = [V1(courier.port) for _ in range(NAMED_MAX)]
+    for guest in guests:
+        guest.subscribe("room.1")
+    names = {guest.connection for guest in guests}
+    watcher.hear_when(lambda m: is_presence(m) and m["event"]["count"] == NAMED_MAX + 1)
+    watcher.aside.clear()
+    for guest in guests:
+        guest.reset()
+    left = []
+    while len(left) < NAMED_MAX:
+        event = watcher.body()
+        assert event["type"] == "presence.left" and event["total"] == len(event["connections"])
+        left += event["connections"]
+    assert (len(left), set(left), event["count"]) == (NAMED_MAX, names, 1)
 
 
 def test_where_it_is_off_nothing_is_told(courier):

@@ -1,6 +1,7 @@
 //! Stories of two hubs.
 
 use super::*;
+use std::collections::BTreeSet;
 
 const TEXT: &str = r#"{"type":"x"}"#;
 
@@ -14,6 +15,17 @@ impl Pair {
 
     pub fn with(options: impl Fn(usize) -> Options) -> Pair {
         Pair([0, 1].map(|shard| Story::new(options(shard))))
+    }
+
+    fn with_presence() -> Pair {
+        let rule = ChannelRule { pattern: "a.*".into(), presence: true, ..ChannelRule::default() };
+        let story = |shard| {
+            let channels = ChannelOptions { rules: vec![rule.clone()], ..ChannelOptions::default() };
+            let mut story = Story::new(Options { shard, shards: 2, channels, ..options() });
+            story.hub.tell_time(crate::stdx::clock::Now { steady_us: 0, unix_ms: 1_000 });
+            story
+        };
+        Pair([story(0), story(1)])
     }
 
     pub fn exchange(&mut self) {
@@ -91,13 +103,7 @@ fn a_repeat_is_answered_as_the_first_was_and_not_delivered() {
 
 #[test]
 fn presence_is_told_on_the_channel_and_to_whoever_asks() {
-    let rule = ChannelRule { pattern: "a.*".into(), presence: true, ..ChannelRule::default() };
-    let mut pair = Pair::new();
-    for (shard, story) in pair.0.iter_mut().enumerate() {
-        let channels = ChannelOptions { rules: vec![rule.clone()], ..ChannelOptions::default() };
-        *story = Story::new(Options { shard, shards: 2, channels, ..options() });
-        story.hub.tell_time(crate::stdx::clock::Now { steady_us: 0, unix_ms: 1_000 });
-    }
+    let mut pair = Pair::with_presence();
     let channel = pair.foreign(1);
     pair.0[0].join(0, 0, &Wish::channel(&channel));
     let joined = pair.0[0].heard(0);
@@ -105,7 +111,11 @@ fn presence_is_told_on_the_channel_and_to_whoever_asks() {
     assert!(joined.contains(r#""count":1,"timestamp":"1970-01-01T00:00:01.000Z"#), "{joined}");
     pair.0[1].join(5, 0, &Wish::channel(&channel));
     pair.exchange();
-    assert!(pair.0[0].heard(0).contains(r#""connection":"conn_010000050001","count":2"#));
+    assert!(
+        pair.0[0]
+            .heard(0)
+            .contains(r#""connection":"conn_010000050001","connections":["conn_010000050001"],"total":1"#)
+    );
     pair.exchange();
     assert!(pair.0[1].heard(5).contains("conn_010000050001"), "it hears of itself");
     let origin = Origin { connection: key(9), request: 3, item: 0 };
@@ -116,4 +126,94 @@ fn presence_is_told_on_the_channel_and_to_whoever_asks() {
     pair.0[1].hub.dismiss(key(5), 0);
     pair.exchange();
     assert!(pair.0[0].heard(0).contains("presence.left"));
+}
+
+#[test]
+fn who_comes_and_goes_in_one_turn_is_told_in_one_event_each() {
+    let rule = ChannelRule { pattern: "a".into(), presence: true, ..ChannelRule::default() };
+    let channels = ChannelOptions { rules: vec![rule], ..ChannelOptions::default() };
+    let mut story = Story::new(Options { channels, ..options() });
+    story.join(0, 0, &Wish::channel("a"));
+    story.heard(0);
+    for guest in 1..=300 {
+        story.join(guest, 0, &Wish::channel("a"));
+    }
+    story.hub.dismiss(key(300), 0);
+    let joined = story.heard(0);
+    assert_eq!(joined.matches("presence.joined").count(), 1);
+    assert!(joined.contains(r#""total":299,"truncated":true,"count":300,"#), "{joined}");
+    assert_eq!(joined.matches("conn_").count(), 200);
+    for guest in 1..=299 {
+        story.hub.dismiss(key(guest), 0);
+    }
+    story.join(0, 1, &Wish::channel("a"));
+    story.hub.leave(key(0), 0, 0);
+    let left = story.heard(0);
+    assert_eq!((left.matches("presence.left").count(), left.matches("presence.joined").count()), (1, 0));
+    assert!(left.contains(r#""total":299,"truncated":true,"count":1,"#), "{left}");
+    assert_eq!(story.hub.counters.numbered, 3, "one event for each turn with news");
+}
+
+/// Takes over what a text tells of who came and went. Answers the count that was told last.
+fn follow(text: &str, told: &mut BTreeSet<String>) -> Option<usize> {
+    let between = |text: &str, from: &str, to: &str| {
+        let rest = text.split_once(from).unwrap().1;
+        rest.split_once(to).unwrap().0.to_owned()
+    };
+    let mut count = None;
+    for event in text.split("{\"type\":\"presence.").skip(1) {
+        for who in between(event, "\"connections\":[", "]").split(',').map(str::to_owned) {
+            assert!(
+                if event.starts_with("joined") { told.insert(who) } else { told.remove(&who) },
+                "{event}"
+            );
+        }
+        count = Some(between(event, "\"count\":", ",").parse().unwrap());
+    }
+    count
+}
+
+#[test]
+fn what_is_told_of_presence_adds_up_to_who_is_there() {
+    let mut pair = Pair::with_presence();
+    let channel = pair.foreign(1);
+    pair.0[0].join(0, 0, &Wish::channel(&channel));
+    let (mut told, mut state) = (BTreeSet::new(), 1_u32);
+    let mut roll = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % below
+    };
+    for _ in 0..3_000 {
+        for _ in 0..roll(6) {
+            let (shard, member, tag) = (roll(2) as usize, 1 + roll(4), roll(2));
+            let story = &mut pair.0[shard];
+            match roll(7) {
+                0..3 => {
+                    story.join(member, tag, &Wish::channel(&channel));
+                }
+                3..6 => {
+                    story.hub.leave(key(member), tag, 0);
+                }
+                _ => story.hub.dismiss(key(member), 0),
+            }
+            if roll(3) == 0 {
+                pair.exchange();
+            }
+        }
+        pair.exchange();
+        for shard in [1, 0] {
+            let Story { hub, pipes } = &mut pair.0[shard];
+            hub.flush(0, pipes);
+        }
+        let count = follow(&pair.0[0].pipes.out.remove(&0).unwrap_or_default(), &mut told);
+        let mut there = BTreeSet::from([ConnectionId::new(0, key(0))]);
+        for (shard, member) in (0..2).flat_map(|shard| (1..5).map(move |member| (shard, key(member)))) {
+            if pair.0[shard].hub.subscriptions_of(member) > 0 {
+                there.insert(ConnectionId::new(shard, member));
+            }
+        }
+        assert!(pair.0[0].hub.present(&channel).into_iter().eq(there.iter().copied()));
+        assert_eq!(told, there.iter().map(|who| format!("\"{who}\"")).collect());
+        assert!(count.is_none_or(|count| count == there.len()));
+    }
 }

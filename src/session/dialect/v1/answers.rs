@@ -150,11 +150,14 @@ pub fn published(reference: &Ref, body: &[u8]) -> String {
     format!("{{\"type\":\"published\",\"ref\":{},{}", reference.json(), &body[1..])
 }
 
-/// The answer to `presence`: how many hear the channel, and the first [`PRESENCE_LISTED_MAX`] of them.
+/// The answer to `presence`: how many hear the channel (`count` and `total`), the first [`PRESENCE_LISTED_MAX`] of them,
+/// and whether these are not all.
 pub fn presence(reference: &Ref, channel: &Channel, connections: &[ConnectionId]) -> String {
     let listed: Vec<String> =
         connections.iter().take(PRESENCE_LISTED_MAX).map(ConnectionId::to_string).collect();
-    let body = json!({ "channel": channel.as_str(), "count": connections.len(), "connections": listed });
+    let (total, truncated) = (connections.len(), connections.len() > PRESENCE_LISTED_MAX);
+    let body = json!({ "channel": channel.as_str(), "count": total, "connections": listed, "total": total,
+                       "truncated": truncated });
     answer("presence", reference, body)
 }
 
@@ -227,7 +230,8 @@ mod tests {
         );
         assert_eq!(
             said(&presence(&mark, &channel, &[id])),
-            json!({"type":"presence","ref":150.0,"channel":"a.b","count":1,"connections":["conn_010000020003"]})
+            json!({"type":"presence","ref":150.0,"channel":"a.b","count":1,"connections":["conn_010000020003"],
+                   "total":1,"truncated":false})
         );
         assert_eq!(
             said(&gap(&channel, POSITION, POSITION, "slow consumer")),
@@ -279,7 +283,7 @@ mod tests {
     fn a_long_presence_is_cut_but_counted() {
         let ids = vec![ConnectionId::new(0, Key { slot: 0, generation: 0 }); PRESENCE_LISTED_MAX + 5];
         let answer = said(&presence(&Ref::default(), &Channel::parse("a").unwrap(), &ids));
-        assert_eq!(answer["count"], PRESENCE_LISTED_MAX + 5);
+        assert_eq!((&answer["total"], &answer["truncated"]), (&json!(PRESENCE_LISTED_MAX + 5), &json!(true)));
         assert_eq!(answer["connections"].as_array().unwrap().len(), PRESENCE_LISTED_MAX);
     }
 }
