@@ -207,8 +207,8 @@ settings! {
         schema: Planned = Planned("known");
         /// Whether subscribers may ask who else is there.
         presence: Option<bool> = None, Maybe(Flag);
-        /// Whether the priority of events decides what goes first.
-        priority: Planned = Planned("true");
+        /// Whether the priority of events decides what goes first; if not, every event of such a channel is normal.
+        priority: Option<bool> = None, Maybe(Flag);
     }
 
     /// What differs in the history of some channels (contract 8).

@@ -74,8 +74,9 @@ const SAMPLES: [(&str, &str, &str); 46] = [
     (
         "channel_options",
         "\n  - match: \"user.*\"\n    max_clients: 3\n    slow: drop_oldest\n    presence: true\n    \
-         history: {size: 4, ttl: 1.5}\n  - {match: \"**\", ephemeral: true}",
-        "[{match: \"user.*\", max_clients: 3, slow: drop_oldest, presence: yes, history: {size: 4, ttl: 1.5}}, \
+         history: {size: 4, ttl: 1.5}\n    priority: false\n  - {match: \"**\", ephemeral: true}",
+        "[{match: \"user.*\", max_clients: 3, slow: drop_oldest, presence: yes, history: {size: 4, ttl: 1.5}, \
+         priority: no}, \
          {match: \"**\", ephemeral: true}]",
     ),
     ("router.max_clients", "15", "15"),

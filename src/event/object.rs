@@ -7,7 +7,7 @@ use super::{Channel, ConnectionId, Facts, Position, Priority, Text};
 use crate::wire::websocket::frame::HEADER_BYTES_MAX;
 use std::borrow::Cow;
 use std::sync::OnceLock;
-use triomphe::ThinArc;
+use triomphe::{Arc, ThinArc};
 
 /// An event, cheap to clone and to hand to another core.
 /// The frame stands in the same piece of memory as what is known about it: one allocation, and for an event of usual
@@ -158,6 +158,22 @@ impl Event {
     /// How urgent.
     pub fn priority(&self) -> Priority {
         self.about().priority
+    }
+
+    /// The event at [`Priority::NORMAL`], whatever its publisher said.
+    ///
+    /// # Panics
+    /// If somebody else has it already.
+    pub fn into_normal(mut self) -> Event {
+        self.0.with_arc_mut(|whole| {
+            let whole = Arc::get_mut(whole).expect("its publisher has not given it to anybody yet");
+            let about = whole.header_mut();
+            about.priority = Priority::NORMAL;
+            if let Some(extras) = &mut about.extras {
+                extras.priority = Priority::NORMAL;
+            }
+        });
+        self
     }
 
     /// When the server took it, in Unix milliseconds.

@@ -107,7 +107,8 @@ impl Hub {
         }
         let durable = self.channels.at(slot).durable.is_some();
         if durable && self.holds() {
-            return self.hold(slot, event);
+            self.hold(slot, event);
+            return;
         }
         let (position, _) = self.number(slot, event, now_us, outlet);
         if durable {

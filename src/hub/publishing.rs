@@ -4,7 +4,7 @@
 use super::durable::Stored;
 use super::pump::{Arrival, Reach};
 use super::{Answer, Door, Hub, Mail, Origin, Outlet, Published, Publishing, Refusal, Ticket};
-use crate::event::{Channel, Event, Position};
+use crate::event::{Channel, Event, Position, Priority};
 use crate::stdx::slab::Key;
 use std::sync::Arc;
 
@@ -44,6 +44,8 @@ impl Hub {
         now_us: u64,
         outlet: &mut impl Outlet,
     ) -> Publishing {
+        let ranked = event.priority() != Priority::NORMAL && self.channels.is_normal(channel);
+        let event = if ranked { event.into_normal() } else { event };
         let owner = self.owner(channel);
         if owner == self.options.shard {
             return self.publish_here(channel, event, origin, now_us, outlet);

@@ -18,6 +18,8 @@ pub struct ChannelRule {
     pub slow: Option<Slow>,
     /// Joins and leaves are told on the channel.
     pub presence: bool,
+    /// No event is more urgent than another, whatever its publisher says.
+    pub normal: bool,
     /// How many events are kept; `None`: the default.
     pub keep_size: Option<u32>,
     /// How long they are kept, in microseconds; `None`: the default.
@@ -69,6 +71,11 @@ impl Channels {
     /// Whether it is kept who hears a channel of this name.
     pub fn keeps_presence(&self, channel: &str) -> bool {
         self.rule_of(channel).is_some_and(|rule| rule.presence)
+    }
+
+    /// Whether all events of a channel of this name are of the same priority.
+    pub fn is_normal(&self, channel: &str) -> bool {
+        self.rule_of(channel).is_some_and(|rule| rule.normal)
     }
 
     /// How many members a channel of this name may have.

@@ -281,3 +281,16 @@ fn patterns_are_heard_beside_names_and_each_event_comes_once() {
     story.hub.leave(key(0), 1, 0);
     assert_eq!((story.publish("a.b", "x", Extras::default(), 0).reached, story.hub.heard()), (0, 0));
 }
+
+#[test]
+fn where_no_priorities_are_wanted_all_events_are_normal() {
+    let rule = ChannelRule { pattern: "a".into(), normal: true, ..ChannelRule::default() };
+    let channels = ChannelOptions { rules: vec![rule], ..ChannelOptions::default() };
+    let mut story = Story::new(Options { channels, ..options() });
+    story.join(0, 0, &Wish::channel("a"));
+    let normal = Filter::new(vec![], Priorities::only([Priority::NORMAL]), vec![]);
+    story.join(1, 0, &Wish { filter: normal, ..Wish::channel("a") });
+    story.publish("a", "x", priority(1), 0);
+    story.publish("a", "y", priority(9), 0);
+    assert_eq!((story.heard(0), story.heard(1)), ("x y ".to_owned(), "x y ".to_owned()));
+}

@@ -144,6 +144,7 @@ fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Opt
         keep_size: option.history.size.map(|size| size as u32),
         keep_ttl_us: option.history.ttl_ms.map(|ms| ms * 1000),
         durable: None,
+        normal: option.priority == Some(false),
     };
     let configured = settings.channels.iter().filter_map(|name| Channel::parse(name).ok());
     hub::Options {

@@ -106,3 +106,14 @@ def test_priority_does_not_change_the_event(hub, channel):
     assert hub.post("/publish", body).status == 200
     assert peer.message().payload == text
     assert everything.hear_when(lambda m: m["data"] == json.loads(text))
+
+
+def test_where_priorities_are_switched_off_every_event_is_normal(start_courier):
+    courier = start_courier(config="channel_options: [{match: 'flat.*', priority: false}]\n")
+    high, normal = V1(courier.port), V1(courier.port)
+    for channel in ("flat.1", "hilly.1"):
+        high.subscribe(channel, priorities=["high"])
+        normal.subscribe(channel, priorities=["normal"])
+        courier.post("/publish", {"channel": channel, "priority": "high", "data": {"on": channel}})
+    assert normal.body() == {"on": "flat.1"}
+    assert high.body() == {"on": "hilly.1"}
