@@ -53,17 +53,17 @@ impl Hub {
         Joining::Waiting
     }
 
-    /// The label of a wish: that of another part of the same subscription, if the member has one.
+    /// The label of a wish: that of the part of the same subscription before, if there is one. The parts of a
+    /// subscription are asked for one right after the other, so it is the last that the member has.
     fn badge(&mut self, member: Key, wish: &Wish<'_>) -> Option<Rc<Badge>> {
-        let subscribed = &self.subscriptions.member(member)?.subscribed;
+        let last = self.subscriptions.member(member)?.subscribed.as_slice().last();
+        let before = last.and_then(|part| part.label.as_ref());
         if wish.tracks > 0 {
-            let known = subscribed.as_slice().iter().find_map(|part| part.label.clone());
-            return Some(known.unwrap_or_else(|| Rc::new(Badge::tracking(wish.tracks))));
+            return Some(before.cloned().unwrap_or_else(|| Rc::new(Badge::tracking(wish.tracks))));
         }
         let label = wish.label?;
-        let badges = subscribed.as_slice().iter().filter_map(|part| part.label.as_ref());
-        let known = badges.into_iter().find(|badge| badge.label == label).cloned();
-        Some(known.unwrap_or_else(|| Rc::new(Badge::new(label))))
+        let before = before.filter(|badge| badge.label == label);
+        Some(before.cloned().unwrap_or_else(|| Rc::new(Badge::new(label))))
     }
 
     /// Finds the crowd for a wish.
@@ -202,7 +202,7 @@ impl Hub {
             .members
             .get(member.slot as usize)
             .filter(|m| m.generation == member.generation)?;
-        member.subscribed.as_slice().iter().find(|s| crowds.contains(&s.crowd)).map(|s| s.tag)
+        member.subscribed.tag_in(crowds)
     }
 
     /// How many members a channel may have over all shards; 0: no limit.

@@ -230,14 +230,15 @@ impl Subscriptions {
         let pending = self.members[slot as usize].subscribed.find(tag).expect("named by the caller");
         let (place, label) = (pending.place, pending.label.clone());
         if matches!(place, Place::Pending | Place::Behind) {
-            pending.crowd = to;
+            self.members[slot as usize].subscribed.move_to_crowd(tag, to);
             self.crowds.at_mut(from).expect("just seen").pending -= 1;
             self.crowds.at_mut(to).expect("just found").pending += 1;
         } else {
             self.pull_place(slot, tag);
             let at = self.push_place(slot, tag, to, place, label);
-            let found = self.members[slot as usize].subscribed.find(tag).expect("just seen");
-            (found.crowd, found.at) = (to, at);
+            let subscribed = &mut self.members[slot as usize].subscribed;
+            subscribed.find(tag).expect("just seen").at = at;
+            subscribed.move_to_crowd(tag, to);
         }
         self.close_crowd_if_unused(from);
     }

@@ -2,7 +2,11 @@
 //! subscriptions keep a book; elsewhere the channel is the name, and the hub knows it.
 
 use super::command::{Subscribe, Which};
+use std::collections::HashSet;
 use std::ops::Range;
+
+/// Up to so many names are compared one after the other; more are kept in a set besides.
+const COMPARED_MAX: usize = 64;
 
 /// One subscription by name.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,22 +20,33 @@ pub struct Entry {
 }
 
 /// All subscriptions of one socket, in the order in which they were made. Their number is bounded by
-/// `max_subscriptions_per_connection`, so a search looks at each.
+/// `max_subscriptions_per_connection`, which may be no bound: whether a name is taken does not cost more with each.
 #[derive(Debug, Default)]
 pub struct Book {
     entries: Vec<Entry>,
+    /// The names of all, once there are more than [`COMPARED_MAX`].
+    ids: HashSet<Box<str>>,
 }
 
 impl Book {
     /// Enters a subscription whose parts have the numbers `tags`. Answers false, and enters nothing, when the id is
     /// taken.
     pub fn enter(&mut self, wish: &Subscribe, tags: Range<u32>) -> bool {
-        let free = self.entries.iter().all(|entry| entry.id != wish.id);
-        if free {
-            let channel = wish.targets.first().map_or("", |target| target.as_str()).into();
-            self.entries.push(Entry { id: wish.id.clone(), channel, tags });
+        let is_taken = match self.ids.is_empty() {
+            true => self.entries.iter().any(|entry| entry.id == wish.id),
+            false => self.ids.contains(&wish.id),
+        };
+        if is_taken {
+            return false;
         }
-        free
+        let channel = wish.targets.first().map_or("", |target| target.as_str()).into();
+        self.entries.push(Entry { id: wish.id.clone(), channel, tags });
+        if !self.ids.is_empty() {
+            self.ids.insert(wish.id.clone());
+        } else if self.entries.len() > COMPARED_MAX {
+            self.ids = self.entries.iter().map(|entry| entry.id.clone()).collect();
+        }
+        true
     }
 
     /// Takes a subscription out; of several to one channel the oldest.
@@ -40,7 +55,9 @@ impl Book {
             Which::Id(id) => entry.id == *id,
             Which::Channel(channel) => entry.channel == *channel,
         })?;
-        Some(self.entries.remove(at))
+        let struck = self.entries.remove(at);
+        self.ids.remove(&struck.id);
+        Some(struck)
     }
 
     /// How many there are.
