@@ -55,6 +55,7 @@ fn hub(members: u32, channels: u32) -> Hub {
         fsync: Default::default(),
         ephemeral_idle_us: 3_600_000_000,
         renderers: &[],
+        lines: &[],
     };
     let mut hub = Hub::new(options, Box::new(|| 7));
     for (i, member) in keys(members).into_iter().enumerate() {

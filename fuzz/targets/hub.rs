@@ -151,6 +151,7 @@ impl World {
             fsync: Default::default(),
             ephemeral_idle_us: 1,
             renderers: &[],
+            lines: &[],
         };
         let hub = |shard| {
             let mut epoch = shard as u32 * 1000;

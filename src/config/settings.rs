@@ -108,6 +108,8 @@ settings! {
         channel_options: Vec<ChannelOption> = Vec::new(), Sections("match", "match: \"user.*\", max_clients: 100");
         /// The dialect router.
         router: Router = Router::default(), Nested;
+        /// The dialect freqsearch.
+        freqsearch: Freqsearch = Freqsearch::default(), Nested;
         /// Who may publish and subscribe. A bare word (auth: insecure) means auth.mode.
         auth: Auth = Auth::default(), Nested;
         /// Checks of events against JSON Schemas.
@@ -230,6 +232,12 @@ settings! {
         /// Whether each range of priorities has a queue of its own in place of that one: 10 has 1000 events, 7 to 9
         /// have 5000, 5 and 6 have 10000, 1 to 4 have 5000.
         multi_queue: bool = false, Flag;
+    }
+
+    /// The dialect `freqsearch` (contract 6).
+    Freqsearch {
+        /// Whether events that are sent together go in one message, each on a line of its own.
+        join: bool = false, Flag;
     }
 
     /// Who may publish and subscribe (contract 12).

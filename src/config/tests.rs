@@ -33,7 +33,7 @@ fn file_with(key: &str, value: &str) -> String {
 }
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-const SAMPLES: [(&str, &str, &str); 46] = [
+const SAMPLES: [(&str, &str, &str); 47] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -82,6 +82,7 @@ const SAMPLES: [(&str, &str, &str); 46] = [
     ("router.max_clients", "15", "15"),
     ("router.max_queue_size", "16", "16"),
     ("router.multi_queue", "true", "true"),
+    ("freqsearch.join", "true", "true"),
     ("auth.mode", "insecure", "insecure"),
     ("auth", "insecure", "insecure"),
     ("cors.allowed_origins", "[\"https://a.example\", \"*\"]", "https://a.example,*"),

@@ -1,6 +1,7 @@
 //! The end of a turn: what it gathered goes onto the sockets. One send per subscriber, however many events there are.
 
 use super::crowds::Seat;
+use super::lines::joined_turn;
 use super::members::Place;
 use super::outlet::{Outlet, Sent};
 use super::parcel::Carried;
@@ -44,6 +45,14 @@ impl Subscriptions {
         let mut parcels = std::mem::take(&mut crowd.turn);
         crowd.turn_bytes = 0;
         let mixed = std::mem::take(&mut crowd.mixed);
+        if parcels.len() > 1
+            && self.lines.contains(&crowd.manner.form)
+            && crowd.direct.iter().all(|seat| seat.from() == 0)
+            && let Some(joined) = joined_turn(&parcels)
+        {
+            parcels.clear();
+            parcels.push(joined);
+        }
         if let [only] = &parcels[..] {
             let turn = Turn { parcels: &parcels, bytes: only.bytes(), ends: &[only.len()], mixed };
             self.send_turn(slot, &turn, way);
@@ -163,6 +172,9 @@ impl Subscriptions {
         outbox.dirty = false;
         if outbox.blocked {
             return;
+        }
+        if !self.lines.is_empty() {
+            outbox.join_lines(self.lines);
         }
         let progress = outbox.flush(slot, way.now_us, way.outlet);
         way.counters.deliveries += progress.delivered;

@@ -23,6 +23,7 @@ mod idle;
 mod index;
 mod item;
 mod joining;
+mod lines;
 mod locals;
 mod mail;
 mod members;
@@ -115,7 +116,7 @@ impl Hub {
     pub fn new(options: Options, draw_epoch: Box<dyn FnMut() -> u32 + Send>) -> Hub {
         let mut hub = Hub {
             channels: Channels::new(options.channels.clone()),
-            subscriptions: Subscriptions::new(options.shard, options.outbox, options.renderers),
+            subscriptions: Subscriptions::new(&options),
             watched: Watched::new(),
             post: Post::new(options.shards, options.lane),
             pending: Slab::with_limit(PENDING_MAX),
@@ -137,7 +138,7 @@ impl Hub {
 
     /// Other bounds and channel rules from now on; members stay.
     pub fn reload(&mut self, options: Options, now_us: u64) {
-        self.subscriptions.bounds = options.outbox;
+        (self.subscriptions.bounds, self.subscriptions.lines) = (options.outbox, options.lines);
         self.post.set_bounds(options.lane);
         self.channels.reload(options.channels.clone(), now_us, &mut self.counters);
         self.options = options;

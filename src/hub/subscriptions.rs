@@ -9,8 +9,8 @@ use super::members::{Badge, Member, Place, Subscription};
 use super::outbox::{Bounds, Outbox};
 use super::parcel::Parcel;
 use super::patterns::Patterns;
-use super::{Counters, Cut};
-use crate::event::{Channel, Filter, Renderers};
+use super::{Counters, Cut, Options};
+use crate::event::{Channel, Filter, Form, Renderers};
 use crate::stdx::slab::{Key, Slab};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -33,6 +33,8 @@ pub struct Subscriptions {
     pub(super) members: Vec<Member>,
     pub(super) bounds: Bounds,
     pub(super) renderers: Renderers,
+    /// Forms in which several events go in one message.
+    pub(super) lines: &'static [Form],
     /// Counts the events that were delivered here.
     pub(super) delivery: u64,
     /// Crowds with events of this turn, in the order in which they got the first.
@@ -61,9 +63,9 @@ pub(super) struct Ask {
 }
 
 impl Subscriptions {
-    pub(super) fn new(shard: usize, bounds: Bounds, renderers: Renderers) -> Subscriptions {
+    pub(super) fn new(options: &Options) -> Subscriptions {
         Subscriptions {
-            shard,
+            shard: options.shard,
             locals: Slab::with_limit(NONE),
             by_name: HashMap::default(),
             unheard: Idle::default(),
@@ -75,8 +77,9 @@ impl Subscriptions {
             ready: VecDeque::new(),
             filters: Filters::new(),
             members: Vec::new(),
-            bounds,
-            renderers,
+            bounds: options.outbox,
+            renderers: options.renderers,
+            lines: options.lines,
             delivery: 0,
             dirty_crowds: Vec::new(),
             spare_turns: SpareTurns::default(),

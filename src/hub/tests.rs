@@ -58,6 +58,7 @@ fn options() -> Options {
         fsync: Fsync::default(),
         ephemeral_idle_us: 1,
         renderers: &[envelope, envelope],
+        lines: &[],
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Options {
     pub ephemeral_idle_us: u64,
     /// How each form of an event is made.
     pub renderers: Renderers,
+    /// The forms in which events that are sent together go in one message, each on a line of its own.
+    pub lines: &'static [Form],
 }
 
 /// What a subscription is to.

@@ -17,7 +17,7 @@ use crate::mailbox::notice::Notice;
 use crate::mailbox::tally::Tally;
 use crate::runtime::preflight::DESCRIPTORS_PER_LISTENER;
 use crate::runtime::shard::{Options, Shared};
-use crate::session::dialect::forms::RENDERERS;
+use crate::session::dialect::forms::{FREQSEARCH, FREQSEARCH_Z, RENDERERS};
 use crate::session::subscriber::ECHO_BYTES_MAX;
 use crate::session::{self, Door, Heartbeat, RouterLimits, admission};
 use crate::stdx::clock::Now;
@@ -172,6 +172,7 @@ fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Opt
         fsync: Fsync::default(),
         ephemeral_idle_us: EPHEMERAL_IDLE_US,
         renderers: RENDERERS,
+        lines: if settings.freqsearch.join { &[FREQSEARCH, FREQSEARCH_Z] } else { &[] },
     }
 }
 

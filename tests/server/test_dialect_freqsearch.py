@@ -303,3 +303,27 @@ async def _until_filtered(hub, example):
         if not any(json.loads(text)[1] == {"type": "probe.unwanted", "probe": n} for text in before):
             return
     raise AssertionError("the subscription never took hold")
+
+
+class TestJoin:
+    """Several events in one message, each on a line of its own: an option (contract 6)."""
+
+    EVENTS = [{"type": "task.running", "n": n} for n in range(5)]
+
+    def lines(self, courier, peer: FreqSearch) -> list[list[dict]]:
+        """What comes of events that are published together, message by message."""
+        items = [{"channel": "a", "data": event} for event in self.EVENTS]
+        courier.post("/publish/batch", json.dumps(items).encode())
+        messages = []
+        while sum(map(len, messages)) < len(items):
+            messages.append([json.loads(line) for line in peer.message().payload.split(b"\n")])
+        assert [line["data"] for message in messages for line in message] == self.EVENTS
+        return messages
+
+    @pytest.mark.parametrize("query", ["", "?rooms=a"])
+    def test_events_that_leave_together_are_one_message(self, start_courier, query):
+        courier = start_courier(config="freqsearch: {join: true}\n")
+        assert len(self.lines(courier, FreqSearch(courier.port, PATH + query))) == 1
+
+    def test_it_is_off_unless_asked_for(self, hub):
+        assert len(self.lines(hub, FreqSearch(hub.port))) == len(self.EVENTS)

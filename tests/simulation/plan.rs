@@ -187,6 +187,7 @@ impl Plan {
                 fsync: Default::default(),
                 ephemeral_idle_us: EPHEMERAL_IDLE_US,
                 renderers: forms::RENDERERS,
+                lines: &[],
             },
             connections_max: self.connections_max,
             sockets_max: self.sockets_max,
