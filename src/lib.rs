@@ -50,6 +50,7 @@ pub mod cli;
 pub mod config;
 pub mod event;
 pub mod hub;
+pub mod log;
 pub mod mailbox;
 pub mod metrics;
 pub mod runtime;

