@@ -3,6 +3,7 @@
 pub mod check_config;
 pub mod config_doc;
 pub mod doctor;
+pub mod log;
 pub mod reload;
 pub mod serve;
 
@@ -40,6 +41,14 @@ enum Command {
         /// Its process id; without it, the only server that runs
         pid: Option<u32>,
     },
+    /// Look at the log of durable channels
+    Log {
+        #[command(subcommand)]
+        words: log::Words,
+        /// The settings file, for storage.dir; config/courier.yaml if it is there
+        #[arg(long, value_name = "FILE", global = true)]
+        config: Option<PathBuf>,
+    },
     /// Tell what this machine lacks, and the command that mends it
     Doctor {
         /// The settings file; config/courier.yaml if it is there
@@ -58,6 +67,16 @@ pub fn run() -> ExitCode {
         }
         Command::Reload { pid } => reload::run(pid),
         Command::ConfigDoc => config_doc::run(&mut stdout()),
+        Command::Log { words, config } => match words.dir() {
+            Some(dir) => log::run(&words, dir),
+            None => match crate::config::read(config.as_deref(), Vec::new()) {
+                Ok(loaded) => log::run(&words, loaded.settings.storage.dir.as_ref()),
+                Err(mistakes) => {
+                    eprintln!("{mistakes}");
+                    ExitCode::FAILURE
+                }
+            },
+        },
         Command::Doctor { config } => match crate::config::read(config.as_deref(), Vec::new()) {
             Ok(loaded) => doctor::run(&crate::server::needs(&loaded.settings)),
             Err(mistakes) => {

@@ -59,6 +59,11 @@ pub(super) fn channel_pattern(text: &str) -> Checked {
     )
 }
 
+/// A folder's path.
+pub(super) fn folder(text: &str) -> Checked {
+    if text.trim().is_empty() || text.contains('\0') { Err("the path of a folder") } else { Ok(()) }
+}
+
 /// A word that may stand in a label.
 pub(super) fn word(text: &str) -> Checked {
     let known = text.bytes().all(is_channel_byte);

@@ -1,11 +1,13 @@
 //! The table of all settings (contract 17): one entry per key with its default, its rule and its doc, which
 //! is the struct's doc and `config-doc`'s comment at once. To add a key, add an entry here; to build a planned one,
 //! give it its type. Times are written in seconds and kept in milliseconds.
-use super::grammar::{self, channel_name, channel_pattern, close_reason, listen_address, origin, word};
+use super::grammar::{
+    self, channel_name, channel_pattern, close_reason, folder, listen_address, origin, word,
+};
 use super::lists::{Listed, Planned, Sections};
 use super::rules::{Endpoint, Flag, Maybe, OneOf, Seconds, Text, Whole};
 use super::table::{Nested, settings};
-use super::words::{AuthMode, Dialect, HeartbeatFormat, LogFormat, LogLevel, Slow, Stamp};
+use super::words::{AuthMode, Dialect, Fsync, HeartbeatFormat, LogFormat, LogLevel, Slow, Stamp};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Most shards: beyond any machine of today, and the square of it (mailboxes between pairs) still fits in memory.
@@ -28,6 +30,16 @@ pub const QUEUE_BYTES_MIN: u64 = 1_024;
 pub const OUTBOX_BYTES_MAX: u64 = 1 << 30;
 /// Largest byte bound of one mailbox: it is held once per pair of shards.
 pub const MAILBOX_BYTES_MAX: u64 = 16 << 30;
+/// Longest time between two syncs of the log, in milliseconds: so much may be lost with the power.
+pub const FSYNC_INTERVAL_MS_MAX: u64 = 60_000;
+/// Smallest segment in bytes: below it most of the work is making files.
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+/// Largest segment in bytes: a start reads all of them, and only a whole one can go.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Smallest bound of all segments in bytes: four of the smallest.
+pub const STORAGE_BYTES_MIN: u64 = 4 << 20;
+/// Largest bound of all segments in bytes: beyond any disk of today.
+pub const STORAGE_BYTES_MAX: u64 = 1 << 50;
 /// Longest time a setting takes, in milliseconds: one hour; longer is taken for a slip of the unit.
 pub const TIME_MS_MAX: u64 = 3_600_000;
 /// Shortest timeout or interval in milliseconds: below it the timer wheel would do little else.
@@ -175,22 +187,23 @@ settings! {
         ttl_ms as "ttl": u64 = 3_600_000, Seconds(0, HISTORY_MS_MAX);
         /// Bytes over all channels; the oldest events go first. 0: no limit.
         max_bytes: u64 = 256 << 20, Whole(QUEUE_BYTES_MIN, HISTORY_BYTES_MAX).or_zero();
-        /// Whether history is also kept on disk.
-        durable: Planned = Planned("false");
+        /// Whether history is also kept on disk, by storage.
+        durable: bool = false, Flag;
     }
 
     /// Where durable channels are kept (contract 11).
     Storage {
         /// Folder of the segments.
-        dir: Planned = Planned("data");
-        /// When bytes are forced to the disk: always, interval, never.
-        fsync: Planned = Planned("interval");
+        dir: String = "data".to_owned(), Text(folder);
+        /// When events are forced to the disk: before anybody sees them (always), soon after (interval), or when the kernel
+        /// likes (never). The answer to a publish says which it got: "stored": "disk" or "memory".
+        fsync: Fsync = Fsync::Interval, OneOf;
         /// Milliseconds between two such moments.
-        fsync_interval_ms: Planned = Planned("50");
-        /// Bytes of one segment file.
-        segment_bytes: Planned = Planned("67108864");
-        /// Bytes on disk in all. 0: no limit.
-        max_bytes: Planned = Planned("0");
+        fsync_interval_ms: u64 = 50, Whole(1, FSYNC_INTERVAL_MS_MAX);
+        /// Bytes of one segment file; the oldest events go a file at a time.
+        segment_bytes: u64 = 64 << 20, Whole(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        /// Bytes on disk in all; the oldest segments go first. 0: no limit but history.ttl.
+        max_bytes: u64 = 0, Whole(STORAGE_BYTES_MIN, STORAGE_BYTES_MAX).or_zero();
     }
 
     /// What differs for the channels that a pattern matches (contract 8).
@@ -220,7 +233,7 @@ settings! {
         /// Seconds for which an event is kept, in place of history.ttl. 0: no limit.
         ttl_ms as "ttl": Option<u64> = None, Maybe(Seconds(0, HISTORY_MS_MAX));
         /// Whether it is also kept on disk, in place of history.durable.
-        durable: Planned = Planned("false");
+        durable: Option<bool> = None, Maybe(Flag);
     }
 
     /// The dialect `router` (contract 6).

@@ -33,7 +33,7 @@ fn file_with(key: &str, value: &str) -> String {
 }
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-const SAMPLES: [(&str, &str, &str); 47] = [
+const SAMPLES: [(&str, &str, &str); 53] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -71,11 +71,17 @@ const SAMPLES: [(&str, &str, &str); 47] = [
     ("history.size", "9", "9"),
     ("history.ttl", "0.5", "0.5"),
     ("history.max_bytes", "65536", "65536"),
+    ("history.durable", "true", "true"),
+    ("storage.dir", "/var/lib/courier", "/var/lib/courier"),
+    ("storage.fsync", "always", "always"),
+    ("storage.fsync_interval_ms", "10", "10"),
+    ("storage.segment_bytes", "1048576", "1048576"),
+    ("storage.max_bytes", "4194304", "4194304"),
     (
         "channel_options",
         "\n  - match: \"user.*\"\n    max_clients: 3\n    slow: drop_oldest\n    presence: true\n    \
-         history: {size: 4, ttl: 1.5}\n    priority: false\n  - {match: \"**\", ephemeral: true}",
-        "[{match: \"user.*\", max_clients: 3, slow: drop_oldest, presence: yes, history: {size: 4, ttl: 1.5}, \
+         history: {size: 4, ttl: 1.5, durable: true}\n    priority: false\n  - {match: \"**\", ephemeral: true}",
+        "[{match: \"user.*\", max_clients: 3, slow: drop_oldest, presence: yes, history: {size: 4, ttl: 1.5, durable: true}, \
          priority: no}, \
          {match: \"**\", ephemeral: true}]",
     ),

@@ -38,6 +38,16 @@ words! {
         Both = "both",
     }
 
+    /// When events of durable channels are forced to the disk (contract 11).
+    Fsync {
+        /// Before anybody sees them.
+        Always = "always",
+        /// Soon after.
+        Interval = "interval",
+        /// When the kernel likes.
+        Never = "never",
+    }
+
     /// Which events get a timestamp when they have none (contract 3.4).
     Stamp {
         /// Those checked against a schema.

@@ -9,6 +9,7 @@ pub mod edge;
 pub mod executor;
 pub mod guests;
 pub mod listener;
+pub mod log;
 pub mod placement;
 pub mod preflight;
 pub mod readiness;

@@ -15,6 +15,7 @@ use crate::mailbox::lanes::{Port, mesh};
 use crate::mailbox::load::Loads;
 use crate::mailbox::notice::Notice;
 use crate::mailbox::tally::Tally;
+use crate::runtime::log;
 use crate::runtime::preflight::DESCRIPTORS_PER_LISTENER;
 use crate::runtime::shard::{Options, Shared};
 use crate::session::dialect::forms::{FREQSEARCH, FREQSEARCH_Z, RENDERERS};
@@ -143,7 +144,7 @@ fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Opt
         presence: option.presence.unwrap_or(false),
         keep_size: option.history.size.map(|size| size as u32),
         keep_ttl_us: option.history.ttl_ms.map(|ms| ms * 1000),
-        durable: None,
+        durable: option.history.durable,
         normal: option.priority == Some(false),
     };
     let configured = settings.channels.iter().filter_map(|name| Channel::parse(name).ok());
@@ -165,15 +166,47 @@ fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Opt
             keep: Keep {
                 size: settings.history.size as u32,
                 ttl_us: settings.history.ttl_ms * 1000,
-                durable: false,
+                durable: settings.history.durable,
             },
             history_bytes_max: history_bytes_max(settings),
         },
-        fsync: Fsync::default(),
+        fsync: fsync(settings),
         ephemeral_idle_us: EPHEMERAL_IDLE_US,
         renderers: RENDERERS,
         lines: if settings.freqsearch.join { &[FREQSEARCH, FREQSEARCH_Z] } else { &[] },
     }
+}
+
+fn fsync(settings: &Settings) -> Fsync {
+    match settings.storage.fsync {
+        config::Fsync::Always => Fsync::Always,
+        config::Fsync::Interval => Fsync::Interval,
+        config::Fsync::Never => Fsync::Never,
+    }
+}
+
+/// The log, if a channel may be durable.
+pub fn log(settings: &Settings, draw: fn() -> u32) -> Option<log::Setup> {
+    let histories = settings.channel_options.iter().map(|option| &option.history);
+    let ttls = histories.filter(|history| history.durable == Some(true)).map(|history| history.ttl_ms);
+    let all = settings.history.durable.then_some(None);
+    let ttls: Vec<u64> = ttls.chain(all).map(|ttl_ms| ttl_ms.unwrap_or(settings.history.ttl_ms)).collect();
+    // The longest decides, and no limit is longer than any.
+    let age_max_ms = if ttls.contains(&0) { 0 } else { *ttls.iter().max()? };
+    let storage = &settings.storage;
+    Some(log::Setup {
+        dir: (&storage.dir).into(),
+        options: crate::log::Options {
+            segment_bytes: storage.segment_bytes,
+            bytes_max: storage.max_bytes,
+            age_max_ms,
+            held: fsync(settings) == Fsync::Always,
+            runs_max: crate::log::RUNS_MAX,
+        },
+        fsync: fsync(settings),
+        interval_us: storage.fsync_interval_ms * 1000,
+        draw,
+    })
 }
 
 /// Bytes that all shards may keep of the past.

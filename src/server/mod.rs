@@ -14,9 +14,10 @@ use crate::config::{Dialect, Settings};
 use crate::mailbox::doorbell::Doorbell;
 use crate::mailbox::drain::Stage;
 use crate::mailbox::pulse::Pulse;
-use crate::runtime::edge::Edge;
+use crate::runtime::edge::{Edge, Net};
 use crate::runtime::executor::{self, Plan, Shards};
 use crate::runtime::listener::{self, BindError, Listener};
+use crate::runtime::log::{self, Keeper};
 use crate::runtime::placement::place;
 use crate::runtime::preflight::{self, Needs, Verdict};
 use crate::runtime::shard::{Shard, Shared};
@@ -51,6 +52,7 @@ pub struct Server {
     pub shards: usize,
     shared: Arc<Shared>,
     running: Shards,
+    keeper: Option<Keeper>,
 }
 
 /// What the machine must give for these settings.
@@ -82,11 +84,20 @@ impl Server {
         let shared = Arc::new(build::shared(settings, shards, doorbells));
         let clock = Clock::start();
         let ports = build::ports(settings, &shared);
+        let setup = build::log(settings, draw);
+        let log =
+            setup.map(|setup| log::start(setup, &shared.doorbells, clock)).transpose().map_err(failure)?;
+        let (keeper, ends, restored) = match log {
+            Some(log::Started { keeper, ends, restored }) => (Some(keeper), ends, restored),
+            None => Default::default(),
+        };
+        let (restored, mut ends) = (Arc::new(restored), ends.into_iter());
         let mut plans = Vec::new();
         for (shard, (listeners, port)) in listeners.into_iter().zip(ports).enumerate() {
             let options = build::options(settings, shard, shards, clock.now());
             let (shared, pulse) = (Arc::clone(&shared), Pulse::new());
             let seen = Arc::clone(&pulse);
+            let (restored, net) = (Arc::clone(&restored), Net::with_log(ends.next()));
             plans.push(Plan {
                 core: placement.cores[shard],
                 listeners,
@@ -94,12 +105,14 @@ impl Server {
                 pulse,
                 make: Box::new(move |seat| {
                     let draw = Box::new(draw);
-                    Edge::new(Shard::new(options, shared, port, seen, draw), seat.clock)
+                    let mut shard = Shard::new(options, shared, port, seen, draw);
+                    shard.restore(restored.to_vec(), seat.clock.now());
+                    Edge::new(shard, net, seat.clock)
                 }),
             });
         }
         let running = executor::start(clock, plans, executor::Options::default()).map_err(failure)?;
-        Ok(Server { address, further, shards, shared, running })
+        Ok(Server { address, further, shards, shared, running, keeper })
     }
 
     /// Begins to stop on SIGTERM or SIGINT, the second of which ends the process at once (contract 19), and takes new
@@ -129,10 +142,13 @@ impl Server {
             self.shared.drain.begin();
             self.shared.ring_all();
         }
-        for (shard, end) in self.running.wait().into_iter().enumerate() {
+        let ends = self.running.wait();
+        // Every shard has dropped its end: the log stores what is left, and stops.
+        let stored = self.keeper.map_or(Ok(()), Keeper::wait);
+        for (shard, end) in ends.into_iter().enumerate() {
             end.map_err(|error| Failure(format!("shard {shard}: {error}")))?;
         }
-        Ok(())
+        stored.map_err(|error| Failure(format!("the log of durable channels: {error}")))
     }
 }
 

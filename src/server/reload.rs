@@ -10,7 +10,19 @@ use crate::stdx::clock::Now;
 use std::sync::Arc;
 
 /// What takes effect only at a start: they shape memory and sockets that are made once.
-const AT_START_ONLY: [&str; 5] = ["host", "port", "shards", "listeners", "mailbox.batches"];
+const AT_START_ONLY: [&str; 11] = [
+    "host",
+    "port",
+    "shards",
+    "listeners",
+    "mailbox.batches",
+    "history.durable",
+    "storage.dir",
+    "storage.fsync",
+    "storage.fsync_interval_ms",
+    "storage.segment_bytes",
+    "storage.max_bytes",
+];
 
 pub(super) struct Reload {
     shared: Arc<Shared>,
@@ -42,6 +54,9 @@ impl Reload {
         }
         // Connections are known by the number of their listener: those that are open keep what is spoken there.
         settings.listeners.clone_from(&self.current.listeners);
+        // The log runs as it was started.
+        settings.storage.clone_from(&self.current.storage);
+        settings.history.durable = self.current.history.durable;
         if !self
             .shared
             .census
