@@ -103,6 +103,13 @@ pub const MESSAGES: &[Message] = &[
     (
         "courier.v1",
         Server,
+        "history",
+        "type=history ref:any channel:Channel epoch:string|null first:Position|null last:Position|null events:[Stored]",
+        "Stored events; first and last are of all that is kept.",
+    ),
+    (
+        "courier.v1",
+        Server,
         "error",
         "type=error ref:any code:string message:string retry:any",
         "The command was not done; the socket stays open.",
@@ -138,7 +145,13 @@ pub const MESSAGES: &[Message] = &[
     ),
     ("courier.v1", Client, "auth", "type=auth ref?:any token:string", "A fresh token on a live socket."),
     ("courier.v1", Client, "ping", "type=ping ref?:any", "Asks for a pong."),
-    ("courier.v1", Client, "history", "type=history ref?:any channel:Channel", "Asks for stored events."),
+    (
+        "courier.v1",
+        Client,
+        "history",
+        "type=history ref?:any channel:Channel since?:string after?:Position limit?:count order?:string",
+        "Asks for stored events.",
+    ),
     ("courier.v1", Client, "presence", "type=presence ref?:any channel:Channel", "Asks who is there."),
     (
         "events",

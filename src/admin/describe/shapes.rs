@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 const OBJECTS: [(&str, &str); 10] = [
     (
         "Published",
-        "status=published channel:Channel event_type:string|null timestamp:Timestamp clients_reached:count id:Position",
+        "status=published channel:Channel event_type:string|null timestamp:Timestamp clients_reached:count id:Position stored?:string",
     ),
     ("Refused", "status=error code:integer detail:RefusalDetail"),
     ("Fault", "field:string message:string"),
