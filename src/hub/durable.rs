@@ -166,7 +166,13 @@ impl Hub {
 
     /// Hands an event to the log.
     pub(super) fn log(&mut self, slot: u32, position: Position, event: &Event) {
-        let channel = self.channels.at(slot).channel.clone();
+        let owned = self.channels.at(slot);
+        let durable = owned.durable.as_mut().expect("asked for by the caller");
+        if durable.first == 0 {
+            // Should its write fail, whoever reads finds a hole and is told.
+            durable.first = position.offset;
+        }
+        let channel = owned.channel.clone();
         let bytes = event.frame().len();
         self.log.sequence += 1;
         self.log.unwritten.push_back(bytes);

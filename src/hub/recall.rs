@@ -50,7 +50,14 @@ pub(super) enum Reader {
     /// A subscription that catches up, of this shard or another.
     Replay { shard: usize, replay: Key, slot: Key },
     /// Somebody who wants a page.
-    Page { shard: usize, origin: Origin, wish: Box<PageWish>, slot: Key },
+    Page {
+        shard: usize,
+        origin: Origin,
+        wish: Box<PageWish>,
+        slot: Key,
+        /// What was found so far.
+        found: Vec<(Position, Event)>,
+    },
 }
 
 /// A row that is wanted for a subscription that catches up.
@@ -59,6 +66,23 @@ pub(super) struct Wanted {
     pub from: LogFrom,
     pub events_max: usize,
     pub bytes_max: usize,
+}
+
+/// Whether a page takes more of the log than was found. One of the newest goes on to the end, and keeps no more than it
+/// may hold.
+fn wants_more(wish: &PageWish, found: &mut Vec<(Position, Event)>) -> bool {
+    let bytes =
+        |found: &[(Position, Event)]| found.iter().map(|(_, event)| event.payload().len()).sum::<usize>();
+    if !wish.newest_first {
+        return found.len() < wish.events_max && bytes(found) < wish.bytes_max;
+    }
+    let (mut left, mut sum) = (found.len(), bytes(found));
+    while left > wish.events_max || sum > wish.bytes_max && left > 1 {
+        sum -= found[found.len() - left].1.payload().len();
+        left -= 1;
+    }
+    found.drain(..found.len() - left);
+    true
 }
 
 impl Hub {
@@ -121,11 +145,20 @@ impl Hub {
                 let Some(end) = self.channels.position_at(slot) else { return };
                 self.hand_over(shard, replay, Chunk { events, end, next }, now_us);
             }
-            Some(Reader::Page { shard, origin, wish, slot }) => {
-                let page = match self.channels.position_at(slot) {
-                    Some(_) => self.whole_page(slot.slot, &wish, events, next, now_us),
-                    None => Page::default(),
-                };
+            Some(Reader::Page { shard, origin, wish, slot, mut found }) => {
+                let went_on = !events.is_empty();
+                found.extend(events);
+                if self.channels.position_at(slot).is_none() {
+                    return self.answer_page(shard, origin, Page::default());
+                }
+                let below = self.channels.at(slot.slot).memory_from();
+                if next < below && went_on && wants_more(&wish, &mut found) {
+                    let channel = self.channels.at(slot.slot).channel.clone();
+                    let bounds = (wish.events_max, wish.bytes_max);
+                    let reader = Reader::Page { shard, origin, wish, slot, found };
+                    return self.ask_log(reader, &channel, LogFrom::Offset(next), below, bounds);
+                }
+                let page = self.whole_page(slot.slot, &wish, found, next, now_us);
                 self.answer_page(shard, origin, page);
             }
             None => {}
@@ -150,7 +183,7 @@ impl Hub {
             let (below, key) = (owned.memory_from(), self.channels.key_of(slot));
             let bounds = (wish.events_max, wish.bytes_max);
             return self.ask_log(
-                Reader::Page { shard, origin, wish, slot: key },
+                Reader::Page { shard, origin, wish, slot: key, found: Vec::new() },
                 channel,
                 from,
                 below,

@@ -134,6 +134,7 @@ fn message(line: &Message) -> Value {
 
 fn shapes() -> Map<String, Value> {
     let mut shapes = common_shapes();
+    shapes.insert("Stored".to_owned(), object("id:Position timestamp:Timestamp event:Event"));
     shapes.insert(
         "RouterEvent".to_owned(),
         object(
