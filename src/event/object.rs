@@ -160,11 +160,11 @@ impl Event {
         self.about().priority
     }
 
-    /// The event at [`Priority::NORMAL`], whatever its publisher said.
+    /// Puts the event at [`Priority::NORMAL`], whatever its publisher said.
     ///
     /// # Panics
     /// If somebody else has it already.
-    pub fn into_normal(mut self) -> Event {
+    pub fn make_normal(&mut self) {
         self.0.with_arc_mut(|whole| {
             let whole = Arc::get_mut(whole).expect("its publisher has not given it to anybody yet");
             let about = whole.header_mut();
@@ -173,7 +173,6 @@ impl Event {
                 extras.priority = Priority::NORMAL;
             }
         });
-        self
     }
 
     /// When the server took it, in Unix milliseconds.

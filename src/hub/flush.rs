@@ -45,13 +45,8 @@ impl Subscriptions {
         let mut parcels = std::mem::take(&mut crowd.turn);
         crowd.turn_bytes = 0;
         let mixed = std::mem::take(&mut crowd.mixed);
-        if parcels.len() > 1
-            && self.lines.contains(&crowd.manner.form)
-            && crowd.direct.iter().all(|seat| seat.from() == 0)
-            && let Some(joined) = joined_turn(&parcels)
-        {
-            parcels.clear();
-            parcels.push(joined);
+        if parcels.len() > 1 && !self.lines.is_empty() {
+            parcels = self.in_lines(slot, parcels);
         }
         if let [only] = &parcels[..] {
             let turn = Turn { parcels: &parcels, bytes: only.bytes(), ends: &[only.len()], mixed };
@@ -65,6 +60,22 @@ impl Subscriptions {
         }
         parcels.clear();
         self.spare_turns.give(parcels);
+    }
+
+    /// A crowd's turn in one message, if its form is for that and its members all get the whole of it.
+    #[cold]
+    #[inline(never)]
+    fn in_lines(&self, crowd: u32, mut parcels: Vec<Carried>) -> Vec<Carried> {
+        let crowd = self.crowds.at(crowd).expect("being flushed");
+        let whole = crowd.direct.iter().all(|seat| seat.from() == 0);
+        if whole
+            && self.lines.contains(&crowd.manner.form)
+            && let Some(joined) = joined_turn(&parcels)
+        {
+            parcels.clear();
+            parcels.push(joined);
+        }
+        parcels
     }
 
     #[inline]

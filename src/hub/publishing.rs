@@ -39,13 +39,14 @@ impl Hub {
     pub fn publish(
         &mut self,
         channel: &str,
-        event: Event,
+        mut event: Event,
         origin: Origin,
         now_us: u64,
         outlet: &mut impl Outlet,
     ) -> Publishing {
-        let ranked = event.priority() != Priority::NORMAL && self.channels.is_normal(channel);
-        let event = if ranked { event.into_normal() } else { event };
+        if event.priority() != Priority::NORMAL {
+            self.level(channel, &mut event);
+        }
         let owner = self.owner(channel);
         if owner == self.options.shard {
             return self.publish_here(channel, event, origin, now_us, outlet);
@@ -58,6 +59,14 @@ impl Hub {
         let channel = self.named(channel);
         self.post.push(owner, Mail::Publish { channel, event, ticket });
         Publishing::Waiting
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn level(&self, channel: &str, event: &mut Event) {
+        if self.channels.is_normal(channel) {
+            event.make_normal();
+        }
     }
 
     /// A name that is known to be valid; one that is heard here costs no copy.
