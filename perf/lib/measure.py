@@ -77,7 +77,7 @@ def pair(key, name, path, rounds):
     if workload.shards > 1:
         also, like = servers.courier(path, core=LOAD_CORE), replace(like, options=workload.options)
     yield Contestant(base, servers.courier(path), like, base, rounds, also)
-    yield Contestant(f"{name} {key}", servers.courier(path, workload.shards), workload, base, rounds)
+    yield Contestant(f"{name} {key}", servers.courier(path, workload.shards, history=workload.history), workload, base, rounds)
 
 
 def load_command(server, workload, seconds):

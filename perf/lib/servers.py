@@ -65,9 +65,12 @@ class Server:
             self.process.wait()
 
 
-def courier(path, shards=1, core=SERVER_CORE):
-    """Starts the Courier binary at `path` on `core`; with more shards than one it uses the load tool's core as well."""
-    settings = {"COURIER_SHARDS": str(shards), "COURIER_LOG_LEVEL": "warning",
+def courier(path, shards=1, core=SERVER_CORE, history=0):
+    """Starts the Courier binary at `path` on `core`; with more shards than one it uses the load tool's core as well.
+
+    `history` is how many events it keeps of a channel: none, as the rivals, unless that is what is measured.
+    """
+    settings = {"COURIER_SHARDS": str(shards), "COURIER_LOG_LEVEL": "warning", "COURIER_HISTORY__SIZE": str(history),
                 "COURIER_MAX_TOTAL_CONNECTIONS": str(CONNECTIONS_MAX)}
     cores = str(core) if shards == 1 else f"{SERVER_CORE},{LOAD_CORE}"
     return lambda: Server([path, "serve", "0"], settings, cores=cores)

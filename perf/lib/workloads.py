@@ -21,6 +21,7 @@ class Workload:
     shards: int = 1
     seconds: float = 0.0  # measured part; 0: what the command line says
     rounds_max: int = 99
+    history: int = 0  # events that the server keeps of a channel
 
 
 NS_DELIVERY = ("cpu_ns_per_delivery", "CPU ns per delivery")
@@ -70,6 +71,7 @@ def features(key, patterns, rooms):
         ("router", "in the router's envelope, with an id of each subscription's own", "--dialect router", key),
         ("freqsearch", "in the envelope of freqsearch", f"--dialect freqsearch {rooms}", key),
         ("sse", "as server-sent events", "--dialect sse", key),
+        ("history", f"with a history of {HISTORY_EVENTS} events a channel", "", key),
         ("filter", "a filter by type that passes", "--types load", key),
         ("pattern", f"in the envelope of courier.v1, by {patterns}", "--dialect v1 --patterns", key),
         ("2k", f"events of {FEATURE_BYTES:,} bytes", f"--size {FEATURE_BYTES}", key),
@@ -78,9 +80,11 @@ def features(key, patterns, rooms):
     yield f"{key}.*", Workload(f"{key} with one feature each", plain.options, plain.figures, base=f"courier {key}")
     for name, what, options, like in rows:
         yield (f"{key}.{name}", Workload(what, f"{plain.options} {options}", plain.figures, base=f"courier {like}",
-                                         like=like))
+                                         like=like, history=HISTORY_EVENTS if name == "history" else 0))
 
 
+# Few enough for every history to be full after the first quarter second.
+HISTORY_EVENTS = 16
 # Enough to be compressed.
 FEATURE_BYTES = 2048
 # Without rooms the only channel is heard as part of everything, as most clients of freqsearch do.
