@@ -15,10 +15,6 @@ mod wire;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// As in the server.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// One repetition of what is measured. What it needs was made by its setup, so it allocates only if the primitive does.
 pub type Operation = Box<dyn FnMut()>;
 
