@@ -31,17 +31,18 @@
 //! | 5 | [`config`] | file, environment, flags; all mistakes at once |
 //! | 4 | [`runtime`] | the edge: glommio, epoll, listeners, the turn, one shard's connections |
 //! | 3 | [`session`], [`hub`], [`admin`] | state machines: input and now go in, effects come out |
+//! | 2 | [`log`] | durable channels on a disk: format, recovery, retention |
 //! | 1 | [`event`], [`metrics`] | nouns |
 //! | 0 | [`wire`], [`mailbox`], [`stdx`] | bytes, threads, spare parts |
 //!
-//! Floor 2 (judgements: auth, schemas, rates) and `bridge/` on floor 4 come with their features.
+//! The judgements of floor 2 (auth, schemas, rates) and `bridge/` on floor 4 come with their features.
 //!
 //! # What must hold
 //!
 //! * Per channel every subscriber on every core sees the owner's order, each event exactly once, from the moment its
 //!   subscription was answered until it leaves or is cut off.
 //! * No subscriber, however slow, delays another; no shard ever waits for another. What does not fit is refused before
-//!   it is numbered, or cut off, and counted.
+//!   it is numbered, or cut off, and counted. Who resumes gets what the owner keeps, in order, before what is live.
 //! * `hub`, `session` and `runtime::shard` know no clock, no socket and no executor: `tests/simulation` runs them from a
 //!   seed under virtual time.
 
