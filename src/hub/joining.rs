@@ -56,13 +56,14 @@ impl Hub {
     /// The label of a wish: that of the part of the same subscription before, if there is one. The parts of a
     /// subscription are asked for one right after the other, so it is the last that the member has.
     fn badge(&mut self, member: Key, wish: &Wish<'_>) -> Option<Rc<Badge>> {
-        let last = self.subscriptions.member(member)?.subscribed.as_slice().last();
-        let before = last.and_then(|part| part.label.as_ref());
+        let parts = self.subscriptions.member(member)?.subscribed.as_slice();
         if wish.tracks > 0 {
-            return Some(before.cloned().unwrap_or_else(|| Rc::new(Badge::tracking(wish.tracks))));
+            // All parts of a stream share one, also those that were let in meanwhile.
+            let known = parts.iter().find_map(|part| part.label.clone());
+            return Some(known.unwrap_or_else(|| Rc::new(Badge::tracking(wish.tracks))));
         }
         let label = wish.label?;
-        let before = before.filter(|badge| badge.label == label);
+        let before = parts.last().and_then(|part| part.label.as_ref()).filter(|badge| badge.label == label);
         Some(before.cloned().unwrap_or_else(|| Rc::new(Badge::new(label))))
     }
 

@@ -220,7 +220,11 @@ impl Hub {
         if let Some(From::Since(unix_ms)) = wish.from {
             events.retain(|(_, event)| event.at_ms() >= unix_ms);
         }
-        events.retain(|(_, event)| !event.is_expired(now_us));
+        let ttl_ms = self.channels.at(slot).keep_ttl_us / 1000;
+        let now_ms = self.unix_ms_at_0.wrapping_add(now_us / 1000);
+        events.retain(|(_, event)| {
+            !event.is_expired(now_us) && (ttl_ms == 0 || event.at_ms().saturating_add(ttl_ms) > now_ms)
+        });
         let joined = self.channels.at(slot).memory_from() <= next;
         let behind = std::mem::take(&mut page.events);
         if wish.newest_first {
