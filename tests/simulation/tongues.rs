@@ -257,12 +257,22 @@ impl Client {
         let (kind, text) = rest.split_once("\ndata: ").expect("data");
         let n = Model::number_in(text.as_bytes());
         assert_eq!(kind, scene.model.events[n].kind, "event {n}");
-        // A stream of several channels has a place in each; the one that has moved is the event's.
-        let moved =
-            id.split(',').enumerate().filter(|(nth, part)| self.last_id.split(',').nth(*nth) != Some(part));
-        let own = if id.contains(',') { moved.map(|(_, part)| part).next() } else { Some(id) };
-        if !id.contains(',') || !self.last_id.is_empty() {
-            scene.model.place(n, place(own.expect("a place in each, and one of them moves")));
+        // A stream of several channels has a place in each; the one that has moved is the event's. Others move with it when
+        // events of theirs were queued and have expired or were lost.
+        let last: Vec<&str> = self.last_id.split(',').collect();
+        let moved = id.split(',').enumerate().filter(|(nth, part)| last.get(*nth) != Some(part));
+        let moved: Vec<&str> = moved.map(|(_, part)| part).collect();
+        if !id.contains(',') {
+            scene.model.place(n, place(id));
+        } else if !self.last_id.is_empty() {
+            match (&moved[..], scene.model.events[n].place) {
+                ([], _) => panic!("event {n} moved no place of {id}"),
+                ([own], _) => scene.model.place(n, place(own)),
+                (several, Some(own)) => {
+                    assert!(several.iter().any(|part| place(part) == own), "event {n}: {id}")
+                }
+                (_, None) => {}
+            }
         }
         id.clone_into(&mut self.last_id);
         self.hear(self.ear, n, text.as_bytes(), scene);
