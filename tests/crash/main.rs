@@ -5,8 +5,9 @@
 //! * what is damaged is found, never delivered, and costs only itself;
 //! * no position ever names two events that somebody saw.
 //!
-//! `cargo test --release --test crash -- --seeds 5000`, `-- --seed 17` for one.
+//! `cargo test --profile proof --test crash -- --seeds 5000`, `-- --seed 17` for one.
 
+#[path = "../simulation/dice.rs"]
 mod dice;
 mod disk;
 mod life;

@@ -28,7 +28,7 @@ impl Channels {
             self.kept.bytes -= u64::from(popped.bytes);
             self.kept.events -= 1;
             counters.history_outgrown += 1;
-            self.kept.leaving.add(popped.event);
+            self.kept.leaving.add(popped.event, popped.bytes);
         }
         let was_empty = ring.is_empty();
         ring.push(offset, event.clone(), now_us, bytes as u32);
