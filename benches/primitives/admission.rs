@@ -26,7 +26,7 @@ fn options() -> Options {
         event_bytes_max: BYTES_MAX,
         message_bytes_max: BYTES_MAX,
         subscriptions_max: 128,
-        allowed_origins: Vec::new(),
+        origins: Default::default(),
         echo: false,
         stamp: Stamp::Validated,
         heartbeat_us: 30_000_000,

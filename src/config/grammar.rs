@@ -82,16 +82,20 @@ pub(super) fn close_reason(text: &str) -> Checked {
     )
 }
 
-/// An origin as browsers send it (RFC 6454 section 7), or `*` for any.
+/// An origin as browsers send it (RFC 6454 section 7), one whose host begins with `*.`, or `*` for any.
 pub(super) fn origin(text: &str) -> Checked {
     let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
         let scheme_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
         let host_byte =
-            |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b',');
+            |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b',' | b'*');
+        let host = host.strip_prefix("*.").unwrap_or(host);
         let filled = !scheme.is_empty() && !host.is_empty();
         filled && scheme.bytes().all(scheme_byte) && host.bytes().all(host_byte)
     });
-    must(is_origin || text == "*" || text == "null", "an origin such as https://example.com (no path), or *")
+    must(
+        is_origin || text == "*" || text == "null",
+        "an origin such as https://example.com (no path) or https://*.example.com, or *",
+    )
 }
 
 #[cfg(test)]
@@ -144,12 +148,31 @@ mod tests {
 
     #[test]
     fn origins_are_what_browsers_send() {
-        let good =
-            ["https://a.example", "http://localhost:3000", "http://[::1]:3000", "app+x://y", "null", "*"];
+        let good = [
+            "https://a.example",
+            "http://localhost:3000",
+            "http://[::1]:3000",
+            "app+x://y",
+            "null",
+            "*",
+            "https://*.a.example:8443",
+        ];
         holds(
             origin,
             &good,
-            &["", "a.example", "https://", "://a", "https://a/", "https://a/b", "https://a b", "**"],
+            &[
+                "",
+                "a.example",
+                "https://",
+                "://a",
+                "https://a/",
+                "https://a/b",
+                "https://a b",
+                "**",
+                "https://*",
+                "https://*.",
+                "https://a.*.b",
+            ],
         );
     }
 

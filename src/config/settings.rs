@@ -329,7 +329,8 @@ settings! {
 
     /// Web pages of other origins (contract 12).
     Cors {
-        /// Origins such as https://example.com, or "*". Empty: same origin and clients without an Origin.
+        /// Origins such as https://example.com or https://*.example.com, or "*" (without cookies). Empty: pages of the
+        /// server itself and clients without an Origin.
         allowed_origins: Vec<String> = Vec::new(), Listed(origin);
     }
 

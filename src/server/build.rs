@@ -19,6 +19,7 @@ use crate::runtime::log;
 use crate::runtime::preflight::DESCRIPTORS_PER_LISTENER;
 use crate::runtime::shard::{Options, Shared};
 use crate::session::dialect::forms::{FREQSEARCH, FREQSEARCH_Z, RENDERERS};
+use crate::session::origin::Origins;
 use crate::session::subscriber::ECHO_BYTES_MAX;
 use crate::session::{self, Door, Heartbeat, RouterLimits, admission};
 use crate::stdx::clock::Now;
@@ -99,7 +100,7 @@ fn session(settings: &Settings) -> session::Options {
         event_bytes_max: settings.max_event_size,
         message_bytes_max: settings.max_message_size,
         subscriptions_max: settings.max_subscriptions_per_connection,
-        allowed_origins: settings.cors.allowed_origins.clone(),
+        origins: Origins::new(&settings.cors.allowed_origins),
         echo: std::env::var(ECHO_VARIABLE).is_ok_and(|value| value == "1"),
         stamp: match settings.stamp {
             Stamp::Validated => session::Stamp::Validated,

@@ -47,6 +47,7 @@ fn close(reason: Reason) -> Close {
         Retry::No => "no",
         Retry::Later => "later",
         Retry::WithJitter => "with jitter",
+        Retry::WithToken => "with a new token",
     };
     Close { code: reason.code(), reason: reason.text(), retry }
 }

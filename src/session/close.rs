@@ -13,6 +13,14 @@ pub enum Reason {
     TextOnly,
     /// The peer sent text that is not UTF-8.
     InvalidUtf8,
+    /// There was no token, and one is needed.
+    TokenRequired,
+    /// The token is not one of this server's issuers, or was revoked.
+    InvalidToken,
+    /// The token has ended.
+    TokenExpired,
+    /// The token does not let its bearer hear this channel.
+    Unauthorized,
     /// The channel's name is outside the grammar.
     InvalidChannel,
     /// A limit on connections is reached.
@@ -21,6 +29,8 @@ pub enum Reason {
     ChannelFull,
     /// The page's origin is not on the list.
     Origin,
+    /// More messages than the client may send.
+    TooManyMessages,
     /// A message beyond the limit.
     TooBig,
     /// A fault of the server's own.
@@ -38,22 +48,29 @@ pub enum Retry {
     No,
     /// Later.
     Later,
+    /// With a new token.
+    WithToken,
     /// Soon, at a random moment, so that not all come at once.
     WithJitter,
 }
 
 impl Reason {
     /// All of them, for documents and tests.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 18] = [
         Reason::Normal,
         Reason::Shutdown,
         Reason::Protocol,
         Reason::TextOnly,
         Reason::InvalidUtf8,
+        Reason::TokenRequired,
+        Reason::InvalidToken,
+        Reason::TokenExpired,
+        Reason::Unauthorized,
         Reason::InvalidChannel,
         Reason::ConnectionLimit,
         Reason::ChannelFull,
         Reason::Origin,
+        Reason::TooManyMessages,
         Reason::TooBig,
         Reason::Internal,
         Reason::SlowConsumer,
@@ -68,10 +85,15 @@ impl Reason {
             Reason::Protocol => (1002, "Protocol error", Retry::No),
             Reason::TextOnly => (1003, "Text messages only", Retry::No),
             Reason::InvalidUtf8 => (1007, "Invalid UTF-8", Retry::No),
+            Reason::TokenRequired => (1008, "Authentication token required", Retry::No),
+            Reason::InvalidToken => (1008, "Invalid token", Retry::No),
+            Reason::TokenExpired => (1008, "Token expired", Retry::WithToken),
+            Reason::Unauthorized => (1008, "Unauthorized access to channel", Retry::No),
             Reason::InvalidChannel => (1008, "Invalid channel name", Retry::No),
             Reason::ConnectionLimit => (1008, "Connection limit exceeded", Retry::Later),
             Reason::ChannelFull => (1008, "Channel full", Retry::Later),
             Reason::Origin => (1008, "Origin not allowed", Retry::No),
+            Reason::TooManyMessages => (1008, "Too many messages", Retry::No),
             Reason::TooBig => (1009, "Message too big", Retry::No),
             Reason::Internal => (1011, "Internal error", Retry::Later),
             Reason::SlowConsumer => (1013, "Slow consumer", Retry::Later),

@@ -3,6 +3,7 @@
 //! socket, a clock or the hub.
 
 pub mod admission;
+pub mod answer;
 pub mod batch;
 pub mod book;
 pub mod close;
@@ -11,6 +12,7 @@ pub mod command;
 pub mod dialect;
 pub mod heartbeat;
 pub mod history;
+pub mod origin;
 pub mod publisher;
 pub mod query;
 pub mod refusal;
@@ -40,8 +42,8 @@ pub struct Options {
     pub message_bytes_max: usize,
     /// Channels that one connection may hear.
     pub subscriptions_max: usize,
-    /// Origins whose pages may read answers and open sockets; empty: no check.
-    pub allowed_origins: Vec<String>,
+    /// Origins whose pages may read answers and open sockets.
+    pub origins: origin::Origins,
     /// Whether `/echo` exists.
     pub echo: bool,
     /// When to add a timestamp.
@@ -125,7 +127,7 @@ pub(crate) mod tests_support {
             event_bytes_max: 1000,
             message_bytes_max: 1000,
             subscriptions_max: 3,
-            allowed_origins: Vec::new(),
+            origins: super::origin::Origins::default(),
             echo: true,
             stamp: Stamp::Validated,
             heartbeat_us: 30_000_000,

@@ -2,10 +2,13 @@
 //! 9.3.2) though some wait for other shards, and knows how long it may stay silent. It holds no buffer while a
 //! request arrives whole, which is the rule.
 
+use super::answer::write;
 use super::refusal::Refusal;
 use super::{Options, admission};
-use crate::wire::http::{self, Body, CONTINUE, Framing, Head, Response};
+use crate::wire::http::{self, Body, CONTINUE, Framing, Head};
 use std::collections::VecDeque;
+
+pub use super::answer::{Answer, Form, JSON, PAGE_FIELDS};
 
 /// Requests of one connection that may wait for their answers; further ones are not read until some are done.
 pub const PIPELINE_MAX: usize = 64;
@@ -36,47 +39,6 @@ pub struct ChunkedRequest {
     /// The body, decoded.
     pub body: Vec<u8>,
     rest: Body,
-}
-
-/// How an answer is to be written.
-#[derive(Clone, Debug)]
-pub struct Form {
-    /// HTTP/1.`minor`.
-    pub minor: u8,
-    /// The connection ends after it.
-    pub close: bool,
-    /// Without the body (HEAD).
-    pub head_only: bool,
-    /// Refusals as problem documents.
-    pub problem: bool,
-    /// The origin that may read it.
-    pub origin: Option<Box<str>>,
-}
-
-impl Form {
-    /// As the request wants it.
-    pub fn of(head: &Head<'_>, options: &Options) -> Form {
-        let problem = head.accept.is_some_and(|accept| accept.contains("application/problem+json"));
-        let origin = head.origin.filter(|origin| origin_allowed(origin, options));
-        Form {
-            minor: head.minor,
-            close: !head.keep_alive,
-            head_only: head.method == http::Method::Head,
-            problem,
-            origin: origin.map(Into::into),
-        }
-    }
-
-    /// For what never became a request.
-    pub fn broken() -> Form {
-        Form { minor: 1, close: true, head_only: false, problem: false, origin: None }
-    }
-}
-
-/// Whether pages of `origin` are on the list of allowed ones. An empty list allows none to read answers across
-/// origins (pages of the server itself need no permission).
-pub fn origin_allowed(origin: &str, options: &Options) -> bool {
-    options.allowed_origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
 }
 
 enum Slot {
@@ -401,9 +363,6 @@ impl Publisher {
     }
 }
 
-/// Most answers are of this type.
-pub const JSON: &str = "application/json";
-
 /// An answer of another moment.
 pub enum Settled {
     /// 200 with this body.
@@ -412,41 +371,6 @@ pub enum Settled {
     Status(u16, Vec<u8>),
     /// Not done after all.
     Refused(Refusal),
-}
-
-/// An answer, but for how it is written.
-pub struct Answer<'a> {
-    /// The HTTP status.
-    pub status: u16,
-    /// Of the body.
-    pub content_type: Option<&'a str>,
-    /// Further header fields.
-    pub fields: &'a [(&'a str, &'a str)],
-    /// The body.
-    pub body: &'a [u8],
-}
-
-fn write(form: &Form, answer: &Answer<'_>, date: &str, out: &mut Vec<u8>) {
-    let mut with_origin;
-    let fields = match &form.origin {
-        None => answer.fields,
-        Some(origin) => {
-            with_origin = answer.fields.to_vec();
-            with_origin.extend([("Access-Control-Allow-Origin", &**origin), ("Vary", "Origin")]);
-            &with_origin[..]
-        }
-    };
-    let response = Response {
-        status: answer.status,
-        content_type: answer.content_type,
-        fields,
-        body: answer.body,
-        close: form.close,
-        minor: form.minor,
-        head_only: form.head_only,
-        date,
-    };
-    response.write(out);
 }
 
 #[cfg(test)]

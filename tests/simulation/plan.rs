@@ -142,7 +142,7 @@ impl Plan {
                 event_bytes_max: EVENT_BYTES_MAX,
                 message_bytes_max: 1000,
                 subscriptions_max: self.subscriptions_max,
-                allowed_origins: Vec::new(),
+                origins: Default::default(),
                 echo: false,
                 stamp: Stamp::Validated,
                 heartbeat_us: self.heartbeat_us,

@@ -14,7 +14,7 @@ use crate::mailbox::census::Refused;
 use crate::mailbox::drain::Stage;
 use crate::session::dialect::courier::{self, LimitType};
 use crate::session::dialect::{Dialect, events, router, uuid, v1};
-use crate::session::publisher::{Publisher, origin_allowed};
+use crate::session::publisher::Publisher;
 use crate::session::query::{self, Start, Wanted};
 use crate::session::route::Socket;
 use crate::session::subscriber::{Speech, Subscriber};
@@ -70,7 +70,7 @@ impl<D: Driver> Shard<D> {
         handshake::accept(accept, protocol, agreed.map(|agreed| agreed.header()), &mut greeting);
         self.hub.admit(key);
         let speech = speech(wanted, speaks_v1);
-        let plan = if self.is_foreign(head) {
+        let plan = if self.options.session.origins.is_foreign(head) {
             Err(Away::Reason(Reason::Origin))
         } else {
             let plan = plan(wanted, speech, head.query, asked, agreed.is_some())
@@ -112,12 +112,6 @@ impl<D: Driver> Shard<D> {
             );
         }
         Ok(())
-    }
-
-    pub(super) fn is_foreign(&self, head: &Head<'_>) -> bool {
-        head.origin.is_some_and(|origin| {
-            !is_same_origin(origin, head.host) && !origin_allowed(origin, &self.options.session)
-        })
     }
 
     /// Counts a connection in, if the limits let it.
@@ -327,10 +321,4 @@ fn may_begin_in_the_past(wanted: Socket<'_>, asked: &Wanted) -> Result<(), Refus
             Err(Refusal::new(400, "Invalid query", why).at("/since", why))
         }
     }
-}
-
-/// Whether a page comes from this server itself: its origin's host and port are those that it asks (RFC 6454 5).
-fn is_same_origin(origin: &str, host: Option<&str>) -> bool {
-    let authority = origin.split_once("://").map(|(_, authority)| authority.to_ascii_lowercase());
-    authority.is_some() && authority == host.map(str::to_ascii_lowercase)
 }

@@ -272,7 +272,8 @@ impl<D: Driver> Shard<D> {
                 ("Access-Control-Allow-Methods", methods),
                 (
                     "Access-Control-Allow-Headers",
-                    "Content-Type, Authorization, X-Service-Name, Idempotency-Key, traceparent, Last-Event-ID",
+                    "Content-Type, Authorization, X-API-Key, X-Service-Name, Idempotency-Key, traceparent, \
+                     Last-Event-ID",
                 ),
                 ("Access-Control-Max-Age", "3600"),
             ]);

@@ -5,7 +5,8 @@ use super::Shard;
 use super::plan::{Plan, channel_target};
 use crate::session::command::Target;
 use crate::session::dialect::forms;
-use crate::session::publisher::{Form as AnswerForm, Publisher};
+use crate::session::origin::Allowed;
+use crate::session::publisher::{Form as AnswerForm, PAGE_FIELDS, Publisher};
 use crate::session::query::{self, Format, Start, Wanted};
 use crate::session::subscriber::Speech;
 use crate::session::{Reason, Refusal};
@@ -53,7 +54,7 @@ impl<D: Driver> Shard<D> {
                 .at("/channel", "Field required"));
         }
         may_begin_there(&wanted, targets.len())?;
-        if self.is_foreign(head) {
+        if self.options.session.origins.is_foreign(head) {
             return Err(Refusal::new(403, "Origin not allowed", "Pages of this origin may not read streams"));
         }
         self.count_in(key, Speech::Stream).map_err(|_| {
@@ -63,11 +64,8 @@ impl<D: Driver> Shard<D> {
         let mut greeting = publisher.out.split_off(publisher.out_sent);
         let answers_bytes = greeting.len();
         let form = AnswerForm::of(head, &self.options.session);
-        let origin = form.origin.as_deref();
-        let fields: Vec<(&str, &str)> = origin
-            .iter()
-            .flat_map(|origin| [("Access-Control-Allow-Origin", *origin), ("Vary", "Origin")])
-            .collect();
+        let fields: Vec<(&str, &str)> =
+            form.origin.iter().flat_map(Allowed::fields).chain(PAGE_FIELDS).collect();
         let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
         sse::write_head(date, &fields, &mut greeting);
         sse::write_retry(STREAM_RETRY_MS, &mut greeting);

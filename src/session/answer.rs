@@ -1,0 +1,90 @@
+//! How answers to requests are written: what the request wants of their form, and what browsers are told with them.
+
+use super::Options;
+use super::origin::Allowed;
+use crate::wire::http::{self, Head, Response};
+
+/// How an answer is to be written.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// HTTP/1.`minor`.
+    pub minor: u8,
+    /// The connection ends after it.
+    pub close: bool,
+    /// Without the body (HEAD).
+    pub head_only: bool,
+    /// Refusals as problem documents.
+    pub problem: bool,
+    /// The pages that may read it.
+    pub origin: Option<Allowed>,
+    /// A browser may show it: the answer to a GET.
+    pub page: bool,
+}
+
+impl Form {
+    /// As the request wants it.
+    pub fn of(head: &Head<'_>, options: &Options) -> Form {
+        let problem = head.accept.is_some_and(|accept| accept.contains("application/problem+json"));
+        Form {
+            minor: head.minor,
+            close: !head.keep_alive,
+            head_only: head.method == http::Method::Head,
+            problem,
+            origin: head.origin.and_then(|origin| options.origins.allow(origin)),
+            page: matches!(head.method, http::Method::Get | http::Method::Head),
+        }
+    }
+
+    /// For what never became a request.
+    pub fn broken() -> Form {
+        Form { minor: 1, close: true, head_only: false, problem: false, origin: None, page: false }
+    }
+}
+
+/// Most answers are of this type.
+pub const JSON: &str = "application/json";
+
+/// An answer, but for how it is written.
+pub struct Answer<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// Of the body.
+    pub content_type: Option<&'a str>,
+    /// Further header fields.
+    pub fields: &'a [(&'a str, &'a str)],
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// What a browser that shows an answer is told: it is what its type says, nobody frames it, it loads nothing and asks
+/// nobody but this server, and the address, which may hold a token, is not passed on.
+pub const PAGE_FIELDS: [(&str, &str); 4] = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; connect-src 'self'; frame-ancestors 'none'"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+];
+
+pub(super) fn write(form: &Form, answer: &Answer<'_>, date: &str, out: &mut Vec<u8>) {
+    let mut more;
+    let fields = match (&form.origin, form.page) {
+        (None, false) => answer.fields,
+        (origin, page) => {
+            more = answer.fields.to_vec();
+            more.extend(origin.iter().flat_map(Allowed::fields));
+            more.extend(PAGE_FIELDS.iter().filter(|_| page));
+            &more[..]
+        }
+    };
+    let response = Response {
+        status: answer.status,
+        content_type: answer.content_type,
+        fields,
+        body: answer.body,
+        close: form.close,
+        minor: form.minor,
+        head_only: form.head_only,
+        date,
+    };
+    response.write(out);
+}
