@@ -31,11 +31,12 @@
 //! | 5 | [`config`] | file, environment, flags; all mistakes at once |
 //! | 4 | [`runtime`] | the edge: glommio, epoll, listeners, the turn, one shard's connections |
 //! | 3 | [`session`], [`hub`], [`admin`] | state machines: input and now go in, effects come out |
-//! | 2 | [`log`] | durable channels on a disk: format, recovery, retention |
+//! | 2 | [`auth`] | judgements: who may do what |
+//! | | [`log`] | durable channels on a disk: format, recovery, retention |
 //! | 1 | [`event`], [`metrics`] | nouns |
 //! | 0 | [`wire`], [`mailbox`], [`stdx`] | bytes, threads, spare parts |
 //!
-//! The judgements of floor 2 (auth, schemas, rates) and `bridge/` on floor 4 come with their features.
+//! The other judgements of floor 2 (schemas, rates) and `bridge/` on floor 4 come with their features.
 //!
 //! # What must hold
 //!
@@ -47,6 +48,7 @@
 //!   seed under virtual time.
 
 pub mod admin;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod event;

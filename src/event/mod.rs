@@ -12,6 +12,7 @@ mod pattern;
 mod plain;
 mod position;
 mod priority;
+mod reach;
 
 mod timestamp;
 mod walk;
@@ -26,5 +27,6 @@ pub use pattern::{BadPattern, PATTERN_BYTES_MAX, Pattern, matches};
 pub(crate) use position::write_decimal;
 pub use position::{POSITION_BYTES_MAX, Position};
 pub use priority::{PRIORITY_NAMES, Priority};
+pub use reach::{Extent, Reach};
 pub use timestamp::{unix_ms_of, unix_ms_since};
 pub use walk::{Stray, Walk};

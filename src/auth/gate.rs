@@ -1,0 +1,206 @@
+//! The policy and its judgement: token or API key in, grants or the reason against them out.
+
+use super::claims::Claims;
+use super::denied::{Denied, Flaw};
+use super::grants::{Grants, Holder, Origin};
+use super::key::Key;
+use super::rules::{Rule, built_in};
+use super::services::Services;
+use super::token::Token;
+use crate::event::Reach;
+use std::sync::Arc;
+
+/// Most keys that are tried for one token: keys are named where there are many, and each try costs a signature.
+const TRIES_MAX: usize = 4;
+
+/// What a gate is made of.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Keys that tokens are verified with.
+    pub keys: Vec<Key>,
+    /// Empty: the built-in ones.
+    pub rules: Vec<Rule>,
+    /// API keys of backends.
+    pub services: Services,
+    /// Seconds by which clocks may differ.
+    pub leeway_s: u64,
+    /// Whether `wallet_address` or `wallet` must be there.
+    pub wallet_required: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        let (keys, rules, services) = (Vec::new(), Vec::new(), Services::default());
+        Policy { keys, rules, services, leeway_s: 30, wallet_required: true }
+    }
+}
+
+/// The policy in force. Immutable: a change is a new gate.
+#[derive(Debug)]
+pub struct Gate {
+    policy: Policy,
+}
+
+impl Gate {
+    /// A gate that judges by this policy.
+    pub fn new(mut policy: Policy) -> Gate {
+        if policy.rules.is_empty() {
+            policy.rules = built_in();
+        }
+        Gate { policy }
+    }
+
+    /// Verifies a token and derives its grants; dear (a signature), so ask through `Door`.
+    ///
+    /// # Errors
+    /// [`Denied`]: expired only if everything else is right.
+    pub fn judge(&self, token: &str, now_s: u64) -> Result<Arc<Grants>, Denied> {
+        if token.is_empty() {
+            return Err(Denied::Missing);
+        }
+        let token = Token::parse(token)?;
+        let named = |key: &&Key| match (&token.kid, key.kid()) {
+            (Some(wanted), Some(kid)) => kid == wanted,
+            (None, _) | (_, None) => true,
+        };
+        let pinned = self.policy.keys.iter().filter(|key| key.algorithm() == token.algorithm);
+        let mut candidates = pinned.filter(named).take(TRIES_MAX).peekable();
+        candidates.peek().ok_or(Flaw::UnknownKey)?;
+        let key =
+            candidates.find(|key| key.verifies(token.signed, &token.signature)).ok_or(Flaw::Signature)?;
+        self.grant(key, &token.payload, now_s).map(Arc::new)
+    }
+
+    /// Judges the API key of a service.
+    ///
+    /// # Errors
+    /// [`Denied`] when nobody has this key.
+    pub fn service(&self, key: &str) -> Result<Arc<Grants>, Denied> {
+        if key.is_empty() { Err(Denied::Missing) } else { Ok(self.policy.services.judge(key)?) }
+    }
+
+    /// Whether grants that this gate gave still hold: they have not ended.
+    ///
+    /// # Errors
+    /// [`Denied::Expired`].
+    pub fn still_holds(&self, grants: &Grants, now_s: u64) -> Result<(), Denied> {
+        if grants.ended(now_s) { Err(Denied::Expired) } else { Ok(()) }
+    }
+
+    /// Grants that another gate gave, by this one's keys, rules and revocations: for the connections that live on when
+    /// the gate is replaced. Nothing is verified anew but that the key is still trusted.
+    ///
+    /// # Errors
+    /// [`Denied`] when they hold no longer.
+    pub fn renew(&self, grants: &Grants, now_s: u64) -> Result<Arc<Grants>, Denied> {
+        match &grants.origin {
+            Origin::Token { payload, key } => {
+                let key = self.policy.keys.iter().find(|known| known.fingerprint() == key);
+                self.grant(key.ok_or(Flaw::UnknownKey)?, payload, now_s).map(Arc::new)
+            }
+            Origin::ApiKey(hash) => Ok(self.policy.services.by_hash_of(hash).ok_or(Flaw::ApiKey)?),
+        }
+    }
+
+    fn grant(&self, key: &Key, payload: &str, now_s: u64) -> Result<Grants, Denied> {
+        let Policy { leeway_s, wallet_required, .. } = self.policy;
+        let claims = Claims::read(payload, wallet_required)?;
+        if key.issuer().is_some_and(|wanted| claims.issuer.as_deref() != Some(wanted)) {
+            return Err(Flaw::Issuer.into());
+        }
+        if key.audience().is_some_and(|wanted| claims.audience.iter().all(|given| given != wanted)) {
+            return Err(Flaw::Audience.into());
+        }
+        if claims.issued_at_s.max(claims.not_before_s.unwrap_or(0)) > now_s.saturating_add(leeway_s) {
+            return Err(Flaw::NotYet.into());
+        }
+        let ends_at_s = claims.expires_at_s.saturating_add(leeway_s);
+        if now_s >= ends_at_s {
+            return Err(Denied::Expired);
+        }
+        let (read, write) = self.bind(&claims);
+        Ok(Grants {
+            holder: Holder::User { id: claims.user.into(), wallet: claims.wallet.map(Into::into) },
+            issuer: claims.issuer.map(Into::into),
+            token_id: claims.token_id.map(Into::into),
+            issued_at_s: claims.issued_at_s,
+            expires_at_s: Some(claims.expires_at_s),
+            ends_at_s: Some(ends_at_s),
+            read,
+            write,
+            origin: Origin::Token { payload: payload.into(), key: *key.fingerprint() },
+        })
+    }
+
+    /// The operator's rules first, then the token's own lists; what neither covers is denied.
+    fn bind(&self, claims: &Claims<'_>) -> (Reach, Reach) {
+        let (mut read, mut write) = (Vec::new(), Vec::new());
+        for rule in &self.policy.rules {
+            let Some(pattern) = rule.bind(claims) else { continue };
+            read.extend(rule.subscribe.map(|allowed| (pattern.clone(), allowed)));
+            write.extend(rule.publish.map(|allowed| (pattern, allowed)));
+        }
+        read.extend(claims.channels.iter().map(|pattern| (pattern.clone(), true)));
+        write.extend(claims.publish.iter().map(|pattern| (pattern.clone(), true)));
+        (Reach::new(read), Reach::new(write))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Algorithm, Door};
+    use super::*;
+    use data_encoding::BASE64URL_NOPAD;
+    use ring::hmac;
+
+    const SECRET: &[u8] = b"a secret that is long enough to be one";
+
+    fn gate() -> Gate {
+        let key = Key::secret(Algorithm::Hs256, SECRET).unwrap();
+        Gate::new(Policy { keys: vec![key], ..Policy::default() })
+    }
+
+    fn token(payload: &str) -> String {
+        let header = BASE64URL_NOPAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
+        let signed = format!("{header}.{}", BASE64URL_NOPAD.encode(payload.as_bytes()));
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes());
+        format!("{signed}.{}", BASE64URL_NOPAD.encode(tag.as_ref()))
+    }
+
+    #[test]
+    fn good_token_gets_what_rules_and_its_own_lists_give() {
+        let payload =
+            r#"{"sub":"u1","wallet":"w","iat":100,"exp":200,"channels":["news.*"],"publish":["cmd.u1"]}"#;
+        let grants = gate().judge(&token(payload), 150).unwrap();
+        assert_eq!((grants.user(), grants.wallet()), (Some("u1"), Some("w")));
+        for (channel, read, write) in [
+            ("global", true, false),
+            ("user.u1", true, false),
+            ("user.u1.orders", true, false),
+            ("user.u2", false, false),
+            ("user.U1", false, false),
+            ("dashboard.u1", true, false),
+            ("strategy.7", true, false),
+            ("forge.job.7", true, false),
+            ("news.x", true, false),
+            ("cmd.u1", false, true),
+            ("other", false, false),
+        ] {
+            assert_eq!((grants.may_read(channel), grants.may_publish(channel)), (read, write), "{channel}");
+        }
+    }
+
+    #[test]
+    fn known_token_ends_with_its_time_and_the_gate() {
+        let text = token(r#"{"user_id":"u1","wallet_address":"w","iat":100,"exp":200}"#);
+        let mut door = Door::new(Arc::new(gate()));
+        let first = door.judge(&text, 150).unwrap();
+        assert!(Arc::ptr_eq(&first, &door.judge(&text, 229).unwrap()));
+        assert_eq!(door.judge(&text, 230), Err(Denied::Expired));
+        let other = Key::secret(Algorithm::Hs256, b"another secret, after the first leaked").unwrap();
+        door.replace(Arc::new(Gate::new(Policy { keys: vec![other], ..Policy::default() })));
+        assert_eq!(door.judge(&text, 150), Err(Flaw::Signature.into()));
+        assert_eq!(door.gate().renew(&first, 150), Err(Flaw::UnknownKey.into()));
+        assert_eq!(gate().renew(&first, 150).as_ref(), Ok(&first));
+    }
+}
