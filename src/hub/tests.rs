@@ -222,6 +222,35 @@ fn a_turn_of_mixed_priorities_leaves_with_the_highest_first() {
     assert_eq!(story.heard(0), "one two ");
 }
 
+/// A change that sent a whole turn to whoever had joined in its midst was noticed by no test as long as an answer waited
+/// before the events, which is so nearly always: only who was sent the answers before the turn ended shows it.
+#[test]
+fn who_joins_in_the_middle_of_a_turn_gets_what_comes_after() {
+    for answer in ["", "subscribed "] {
+        let mut options = options();
+        options.outbox.events_max = 8;
+        options.outbox.control_bytes_max = answer.len();
+        let mut story = Story::new(options);
+        story.join(0, 0, &Wish::channel("a"));
+        story.say("before");
+        story.join(1, 0, &Wish::channel("a"));
+        story.join(2, 0, &Wish::channel("a"));
+        if !answer.is_empty() {
+            story.hub.push_control(key(1), answer.as_bytes());
+            story.hub.push_control(key(2), answer.as_bytes());
+            story.hub.relieve(key(2), 0, &mut story.pipes);
+        }
+        story.say("after");
+        story.join(3, 0, &Wish::channel("a"));
+        assert_eq!(story.heard(0), "before after ");
+        assert_eq!((story.heard(1), story.heard(2)), (format!("{answer}after "), format!("{answer}after ")));
+        assert_eq!(story.heard(3), "", "the turn was over for it before it began");
+        story.say("next");
+        let all = [0, 1, 2, 3].map(|member| story.heard(member));
+        assert_eq!(all, ["next "; 4], "the next turn is whole for all");
+    }
+}
+
 #[test]
 fn what_drop_oldest_loses_is_told_once_and_nobody_is_cut() {
     let mut options = options();
