@@ -222,8 +222,10 @@ pub struct GapTold {
 pub struct Effects {
     /// Publishes that are done.
     pub answers: Vec<Answer>,
-    /// Joins that are done.
-    pub joined: Vec<Joined>,
+    /// Joins that are done; see [`super::Hub::next_joined`].
+    pub(super) joined: Vec<Joined>,
+    /// Subscriptions to a pattern that may be let in: member, tag, and the pattern's slot.
+    pub(super) watched: Vec<(Key, u32, u32)>,
     /// Counts that all shards have answered.
     pub gathered: Vec<(Origin, Snapshot)>,
     /// Another shard wants this shard's own state; the runtime knows the rest of it.

@@ -54,13 +54,24 @@ impl Hub {
         if heard.missing > 0 {
             return;
         }
-        for (member, tag) in std::mem::take(&mut heard.waiting) {
+        let waiting = std::mem::take(&mut heard.waiting);
+        self.effects.watched.extend(waiting.into_iter().map(|(member, tag)| (member, tag, slot.slot)));
+    }
+
+    /// The next join that is done. Of those that waited for the same pattern each is let in when its turn to be told has come:
+    /// what was said meanwhile on another's socket may be a publish, and no event comes before its subscription is answered.
+    pub fn next_joined(&mut self) -> Option<Joined> {
+        if let Some(joined) = self.effects.joined.pop() {
+            return Some(joined);
+        }
+        while let Some((member, tag, slot)) = self.effects.watched.pop() {
             // Those that left meanwhile wait no more.
-            if let Some(ask) = self.subscriptions.settle_join(member, tag, Source::Pattern(slot.slot)) {
+            if let Some(ask) = self.subscriptions.settle_join(member, tag, Source::Pattern(slot)) {
                 self.subscriptions.attach(ask);
-                self.effects.joined.push(Joined { member, tag, channel: None, outcome: Ok(STANDING) });
+                return Some(Joined { member, tag, channel: None, outcome: Ok(STANDING) });
             }
         }
+        None
     }
 
     /// A subscription to a pattern has ended: the last one ends the watch.

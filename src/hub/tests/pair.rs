@@ -64,7 +64,7 @@ fn a_pattern_on_one_shard_hears_what_another_numbers() {
     let family = Pattern::parse("a.*").unwrap();
     assert_eq!(pair.0[0].join(0, 3, &Wish::pattern(&family)), Joining::Waiting);
     pair.exchange();
-    let joined = pair.0[0].hub.effects.joined.pop().unwrap();
+    let joined = pair.0[0].hub.next_joined().unwrap();
     assert_eq!((joined.tag, joined.outcome.is_ok()), (3, true));
     assert!(matches!(pair.0[0].join(1, 0, &Wish::pattern(&family)), Joining::Done(_)));
     assert_eq!(pair.0[0].join(2, 0, &Wish::channel(&there)), Joining::Waiting);
@@ -80,6 +80,28 @@ fn a_pattern_on_one_shard_hears_what_another_numbers() {
     }
     pair.exchange();
     assert_eq!((pair.publish(1, &there, Extras::default()).reached, pair.0[0].hub.heard()), (1, 0));
+}
+
+/// Two sockets of a shard waited for the same pattern. The first was told that it was subscribed, and what it had said
+/// meanwhile, a publish, was carried out: the other got the event before its own subscription was answered (seed 10947 of
+/// the simulation).
+#[test]
+fn who_waits_for_a_pattern_hears_nothing_before_its_turn_to_be_told() {
+    let mut pair = Pair::new();
+    let (here, family) = (pair.foreign(1), Pattern::parse("a.*").unwrap());
+    for member in 0..3 {
+        assert_eq!(pair.0[0].join(member, 3, &Wish::pattern(&family)), Joining::Waiting);
+    }
+    pair.exchange();
+    let first = pair.0[0].hub.next_joined().unwrap().member;
+    let left = (0..3).map(key).find(|member| *member != first).unwrap();
+    assert!(!pair.0[0].hub.leave(left, 3, 0), "it was not let in yet");
+    assert_eq!(pair.publish(0, &here, Extras::default()).reached, 1);
+    let second = pair.0[0].hub.next_joined().unwrap().member;
+    assert!(second != first && second != left);
+    assert_eq!(pair.publish(0, &here, Extras::default()).reached, 2);
+    assert_eq!((&*pair.0[0].heard(second.slot), &*pair.0[0].heard(first.slot)), ("x ", "x x "));
+    assert!(pair.0[0].hub.next_joined().is_none());
 }
 
 #[test]

@@ -332,7 +332,7 @@ impl<D: Driver> Shard<D> {
         while let Some(answer) = self.hub.effects.answers.pop() {
             self.publish_answered(driver, answer, now);
         }
-        while let Some(joined) = self.hub.effects.joined.pop() {
+        while let Some(joined) = self.hub.next_joined() {
             self.join_answered(driver, joined, now);
         }
         while let Some(gap) = self.hub.effects.gaps.pop() {
