@@ -1,6 +1,6 @@
 """Keeps a run: perf/RESULTS.md with command, commit, machine, date, bars and table; and the machine's description.
 
-The features are a part of their own: each run writes only the parts that it measured.
+The features and the history are parts of their own: each run writes only the parts that it measured.
 """
 
 import datetime
@@ -18,6 +18,10 @@ from workloads import GROUPS
 RESULTS = PERF / "RESULTS.md"
 HEAD = ["# What was measured", "", "Written by `perf/run --record`; only ratios within one run count.", ""]
 FEATURES_HEAD = "## Features, by a run of their own against plain Courier"
+HISTORY_HEAD = "## History, by a run of its own beside Redis Streams"
+HISTORY_ABOUT = """Written by `perf/history/run --record`. Publishes of 200 bytes to 64 channels or streams, each in flight on a
+connection of its own; Redis by `XADD`. Interval and `everysec` lose what is not synced yet, `always` answers when it is."""
+PARTS = [FEATURES_HEAD, HISTORY_HEAD]
 
 
 def commit():
@@ -37,21 +41,33 @@ def write(command, described, seconds, verdicts, workloads):
     described = about(command, described, seconds)
     plain = [workload for workload in workloads if workload[0] not in GROUPS]
     features = [workload for workload in workloads if workload[0] in GROUPS]
-    kept_plain, kept_features = kept()
+    parts = kept()
     if plain:
         lines = [*HEAD, *described, "", "## Bars", "", *table.markdown_verdicts(verdicts), "", "## Table"]
-        kept_plain = "\n".join([*lines, *tables(plain)]) + "\n"
+        parts[""] = "\n".join([*lines, *tables(plain)])
     if features:
         faults = table.markdown_verdicts([verdict for verdict in verdicts if verdict.bar.workload == bars.ANY])
-        kept_features = "\n".join([FEATURES_HEAD, "", *described, "", *faults, *tables(features)]) + "\n"
-    RESULTS.write_text("\n".join(filter(None, [kept_plain, kept_features])))
+        parts[FEATURES_HEAD] = "\n".join([FEATURES_HEAD, "", *described, "", *faults, *tables(features)])
+    save(parts)
+
+
+def write_history(lines):
+    """The part of `perf/history/run`: what was measured and the table, in Markdown."""
+    save(kept() | {HISTORY_HEAD: "\n".join([HISTORY_HEAD, "", HISTORY_ABOUT, "", *lines])})
 
 
 def kept():
-    """What stands in the file now: the part before the features, and that of the features."""
-    text = RESULTS.read_text() if RESULTS.exists() else ""
-    plain, mark, features = text.partition(FEATURES_HEAD)
-    return plain.rstrip("\n") + "\n" if plain else "", mark + features
+    """What stands in the file now, by the head of each part; that before all of them has none."""
+    parts = {head: "" for head in ["", *PARTS]}
+    head = ""
+    for line in (RESULTS.read_text() if RESULTS.exists() else "").splitlines():
+        head = line if line in PARTS else head
+        parts[head] += line + "\n"
+    return parts
+
+
+def save(parts):
+    RESULTS.write_text("\n".join(part.rstrip("\n") + "\n" for part in parts.values() if part))
 
 
 def about(command, described, seconds):
