@@ -39,6 +39,16 @@ pub struct Figures {
     pub cuts: u64,
     /// Cuts that hit a client before it had caught up.
     pub cut_early: u64,
+    /// Time away, over all cuts.
+    pub away_ns: u64,
+}
+
+impl Figures {
+    fn new(faults: Faults) -> Figures {
+        let histogram = || Histogram::new_with_bounds(1, RETURN_US_MAX, 3).expect("the bounds are in order");
+        let (returned_us, replayed_us) = (histogram(), histogram());
+        Figures { faults, returned_us, replayed_us, replayed: 0, cuts: 0, cut_early: 0, away_ns: 0 }
+    }
 }
 
 /// What happens to a client next, and when.
@@ -69,19 +79,19 @@ struct Plan {
     cuts: u32,
 }
 
+impl Plan {
+    /// That of the storm.
+    fn of(arguments: &Arguments) -> Plan {
+        let slice_ns = arguments.storm * 1_000_000_000 / u64::from(arguments.cuts.max(1));
+        let away_ns = arguments.together_ms.unwrap_or(arguments.away_ms) * 1_000_000;
+        let together = arguments.together_ms.is_some();
+        Plan { began_ns: 0, slice_ns, away_ns: away_ns.min(slice_ns / 2), together, cuts: arguments.cuts }
+    }
+}
+
 impl Crowd {
     /// Opens all clients and waits until they are subscribed.
     pub fn gather(arguments: &Arguments, port: u16) -> Result<Crowd> {
-        let histogram = || Histogram::new_with_bounds(1, RETURN_US_MAX, 3).expect("the bounds are in order");
-        let (returned_us, replayed_us) = (histogram(), histogram());
-        let figures = Figures {
-            faults: Faults::default(),
-            returned_us,
-            replayed_us,
-            replayed: 0,
-            cuts: 0,
-            cut_early: 0,
-        };
         let clients: Vec<Client> =
             (0..arguments.clients).map(|i| Client::new(i % arguments.channels, arguments.size)).collect();
         let mut crowd = Crowd {
@@ -95,7 +105,7 @@ impl Crowd {
             scratch: vec![0; SCRATCH_BYTES],
             dice: Dice(1),
             waiting: 0,
-            figures,
+            figures: Figures::new(Faults::default()),
         };
         let deadline = now_ns() + SETTLE_NS_MAX;
         for first in (0..crowd.clients.len()).step_by(GATHERING_MAX) {
@@ -119,17 +129,44 @@ impl Crowd {
         Ok(())
     }
 
+    /// Cuts every client once, which does not count but for its faults: those who come back sit behind those who were never
+    /// cut, as they do all through the storm.
+    pub fn shake(&mut self, arguments: &Arguments) -> Result<()> {
+        self.blow(Plan { cuts: 1, ..Plan::of(arguments) })?;
+        self.figures = Figures::new(std::mem::take(&mut self.figures.faults));
+        Ok(())
+    }
+
+    /// Sends as many away as are away in the storm on average; they come back when it begins. Answers how many.
+    pub fn thin(&mut self, arguments: &Arguments) -> usize {
+        let Plan { slice_ns, away_ns, .. } = Plan::of(arguments);
+        for index in 0..self.clients.len() {
+            if self.dice.below(slice_ns) < away_ns / 2 {
+                self.clients[index].cut();
+            }
+        }
+        self.clients.iter().filter(|client| client.state == State::Away).count()
+    }
+
     /// The storm: every client is cut as often as asked and has come back at the end. Answers when it began and ended.
     pub fn weather(&mut self, arguments: &Arguments) -> Result<(u64, u64)> {
-        let (began_ns, slice_ns) =
-            (now_ns(), arguments.storm * 1_000_000_000 / u64::from(arguments.cuts.max(1)));
-        let away_ns = arguments.together_ms.unwrap_or(arguments.away_ms) * 1_000_000;
-        let together = arguments.together_ms.is_some();
-        self.plan =
-            Plan { began_ns, slice_ns, away_ns: away_ns.min(slice_ns / 2), together, cuts: arguments.cuts };
-        self.cuts_left.fill(arguments.cuts);
-        (0..self.clients.len()).for_each(|index| self.plan_cut(index));
-        let deadline = began_ns + arguments.storm * 1_000_000_000 + SETTLE_NS_MAX;
+        self.blow(Plan::of(arguments))
+    }
+
+    fn blow(&mut self, plan: Plan) -> Result<(u64, u64)> {
+        let began_ns = now_ns();
+        self.plan = Plan { began_ns, ..plan };
+        self.cuts_left.fill(plan.cuts);
+        for index in 0..self.clients.len() {
+            match self.clients[index].state {
+                State::Away => {
+                    let back_ns = began_ns + self.dice.below(plan.away_ns + 1);
+                    self.at(index, back_ns);
+                }
+                _ => self.plan_cut(index),
+            }
+        }
+        let deadline = began_ns + plan.slice_ns * u64::from(plan.cuts) + SETTLE_NS_MAX;
         while !self.due.is_empty() || self.waiting > 0 {
             self.step(deadline)?;
             self.check_patience(deadline, "not all have come back")?;
@@ -232,6 +269,7 @@ impl Crowd {
         }
         self.clients[index].cut();
         let away_ns = self.dice.below(self.plan.away_ns + 1);
+        self.figures.away_ns += away_ns;
         self.at(index, now + away_ns);
         Ok(())
     }

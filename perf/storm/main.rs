@@ -11,6 +11,10 @@
 //! | return | a client that was away connects | it has received the event at the position that `subscribed` told |
 //! | replay | it has sent `subscribe` | the same |
 //! | live, usual / storm | an event is sent | a client that is never cut has it |
+//!
+//! For the usual time to be like the storm in all but the cuts, as many clients stay away in it as are away in the storm on
+//! average, and every client has been cut once before it: the server sends to those who have come back last, so that before
+//! the first cut those whom nobody cuts, who come last, wait the longest.
 mod client;
 mod crowd;
 #[allow(dead_code)] // the load tool uses all of it
@@ -40,6 +44,8 @@ use crate::process::now_ns;
 use crate::report::Report;
 use crate::server::Server;
 
+/// Between the last change to the crowd and the usual time.
+const CALM_NS: u64 = 500_000_000;
 /// The crowd yields to the witnesses and the publisher, which measure.
 const CROWD_NICENESS: i32 = 10;
 
@@ -115,7 +121,11 @@ fn storm(arguments: &Arguments) -> Result<Report> {
     };
     // After the others were started, which inherit it.
     nice(CROWD_NICENESS)?;
-    crowd.run_until(now_ns() + arguments.usual * 1_000_000_000)?;
+    crowd.shake(arguments)?;
+    let thinned = crowd.thin(arguments);
+    crowd.run_until(now_ns() + CALM_NS)?;
+    let usual_ns = now_ns();
+    crowd.run_until(usual_ns + arguments.usual * 1_000_000_000)?;
     let storm = crowd.weather(arguments)?;
     quiet.store(true, Ordering::Relaxed);
     let published = publishing.join().expect("the publisher does not panic")?;
@@ -127,6 +137,8 @@ fn storm(arguments: &Arguments) -> Result<Report> {
     Ok(Report {
         published,
         watched,
+        usual_ns,
+        thinned,
         storm,
         missing,
         crowd: crowd.figures,

@@ -12,8 +12,6 @@ use crate::witness::{Published, Watched};
 const RETURN_P99_US_MAX: u64 = 500_000;
 /// Events are at most so many times later for those who are not cut.
 const LATE_RATIO_MAX: f64 = 2.0;
-/// The first part of the time before the storm does not count as usual: the crowd has just gathered.
-const WARMUP_SHARE: u64 = 4;
 /// Longest lateness that is told apart, in microseconds.
 const LATE_US_MAX: u64 = 60_000_000;
 
@@ -22,6 +20,9 @@ pub struct Report {
     pub arguments: Arguments,
     pub published: Published,
     pub watched: Watched,
+    /// When the usual time began, which ends when the storm begins, and how many clients were away in it.
+    pub usual_ns: u64,
+    pub thinned: usize,
     /// When the storm began and ended, in nanoseconds of the monotonic clock.
     pub storm: (u64, u64),
     /// Events that some client of the crowd never got.
@@ -40,6 +41,11 @@ impl Report {
             "{clients} clients on {channels} channels, {shards} shard(s), {rate} events/s; each cut {cuts} times: {} cuts, {} of them \
              before the replay had caught up; {published} events published, {} came by replay",
             self.crowd.cuts, self.crowd.cut_early, self.crowd.replayed
+        );
+        println!(
+            "away: {} in the usual time, {} on average in the storm",
+            self.thinned,
+            self.crowd.away_ns / (self.storm.1 - self.storm.0).max(1)
         );
         println!(
             "server: {:.1} s of CPU, {} MiB resident at the end\n",
@@ -89,12 +95,10 @@ impl Report {
     fn lateness(&self) -> (Histogram<u64>, Histogram<u64>) {
         let histogram = || Histogram::new_with_bounds(1, LATE_US_MAX, 3).expect("the bounds are in order");
         let (mut usual, mut storm) = (histogram(), histogram());
-        let warmup_ns = self.arguments.usual * 1_000_000_000 / WARMUP_SHARE;
-        let from_ns = self.watched.late.iter().map(|(sent_ns, _)| *sent_ns).min().unwrap_or(0) + warmup_ns;
         for (sent_ns, late_ns) in &self.watched.late {
             if *sent_ns >= self.storm.0 && *sent_ns < self.storm.1 {
                 storm.saturating_record(late_ns / 1_000);
-            } else if *sent_ns >= from_ns && *sent_ns < self.storm.0 {
+            } else if *sent_ns >= self.usual_ns && *sent_ns < self.storm.0 {
                 usual.saturating_record(late_ns / 1_000);
             }
         }
