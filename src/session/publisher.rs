@@ -59,6 +59,8 @@ pub enum Silence {
 
 /// One HTTP connection.
 pub struct Publisher {
+    /// The listener; [`Options::doors`] says what is spoken there.
+    pub door: u8,
     /// Bytes of a request that has not arrived whole.
     pending: Vec<u8>,
     /// Looking again is useless before so many bytes are there.
@@ -92,6 +94,7 @@ impl Publisher {
     /// A connection that has said nothing yet.
     pub fn new(now_us: u64) -> Publisher {
         Publisher {
+            door: 0,
             pending: Vec::new(),
             needed: 0,
             chunked: None,

@@ -69,7 +69,8 @@ pub struct Subscriber {
     pub(super) speech: Speech,
     pub(super) heard: bool,
     pub(super) silent: u8,
-    zipped: bool,
+    /// The socket holds bytes that wait for an answer.
+    pub unread: bool,
     next_tag: u32,
     /// What only some dialects need.
     notes: Option<Box<Notes>>,
@@ -92,7 +93,7 @@ impl Subscriber {
             speech,
             heard: true,
             silent: 0,
-            zipped: false,
+            unread: false,
             next_tag: 0,
             notes: None,
         }
@@ -100,12 +101,12 @@ impl Subscriber {
 
     /// One on which messages may be compressed (RFC 7692).
     pub fn zipped(speech: Speech) -> Subscriber {
-        Subscriber { decoder: Decoder::with_compression(), zipped: true, ..Subscriber::new(speech) }
+        Subscriber { decoder: Decoder::with_compression(), ..Subscriber::new(speech) }
     }
 
     /// How events of a form are written here.
     pub fn form(&self, form: Form) -> Form {
-        if self.zipped { forms::compressed(form) } else { form }
+        if self.decoder.takes_compressed() { forms::compressed(form) } else { form }
     }
 
     /// The dialect, if it is a socket that speaks one.

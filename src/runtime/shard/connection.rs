@@ -6,15 +6,14 @@ use crate::session::command::{Ref, Subscribe, Target};
 use crate::session::publisher::Publisher;
 use crate::session::query::Wanted;
 use crate::session::subscriber::Subscriber;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 
 /// One connection.
 pub struct Connection<S> {
     pub(super) socket: S,
-    pub(super) peer: IpAddr,
-    /// The listener that it came through; `session::Options::doors` says what is spoken there.
-    pub door: u8,
+    /// One of IPv4 is mapped: a byte less than the enum, and so eight.
+    peer: Ipv6Addr,
     pub(super) protocol: Protocol,
 }
 
@@ -36,7 +35,7 @@ impl Protocol {
         let (waits, unread) = match self {
             Protocol::Http(publisher) => (publisher.is_paused(), &mut publisher.unread),
             Protocol::Opening(opening) => (true, &mut opening.unread),
-            Protocol::Socket(open) => (open.waiting.is_some(), &mut open.unread),
+            Protocol::Socket(open) => (open.waiting.is_some(), &mut open.subscriber.unread),
             Protocol::Ending(_) => return false,
         };
         *unread |= waits;
@@ -87,15 +86,11 @@ pub(super) struct Open {
     pub kept: Option<Box<Kept>>,
     /// Others have been asked because of what the peer said; what it says meanwhile waits, so that answers keep order.
     pub waiting: Option<Box<Waiting>>,
-    /// A stop has set the moment at which this one is closed.
-    pub leaving: bool,
-    /// The socket holds bytes that wait for an answer.
-    pub unread: bool,
 }
 
 impl Open {
     pub fn new(subscriber: Subscriber) -> Open {
-        Open { subscriber, kept: None, waiting: None, leaving: false, unread: false }
+        Open { subscriber, kept: None, waiting: None }
     }
 }
 
@@ -151,6 +146,27 @@ pub(super) struct End {
 impl<S> Connection<S> {
     /// A connection that has said nothing yet.
     pub fn new(socket: S, peer: IpAddr, door: u8, now_us: u64) -> Connection<S> {
-        Connection { socket, peer, door, protocol: Protocol::Http(Box::new(Publisher::new(now_us))) }
+        let peer = match peer {
+            IpAddr::V4(peer) => peer.to_ipv6_mapped(),
+            IpAddr::V6(peer) => peer,
+        };
+        let mut publisher = Box::new(Publisher::new(now_us));
+        publisher.door = door;
+        Connection { socket, peer, protocol: Protocol::Http(publisher) }
+    }
+
+    /// Where the peer is. An IPv4 address is one, also on a listener that takes both.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer.to_canonical()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_no_larger_for_a_socket_that_may_be_encrypted() {
+        assert!(size_of::<Connection<Option<(Box<u8>, u32)>>>() <= 88);
     }
 }

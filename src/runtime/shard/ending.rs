@@ -2,7 +2,7 @@
 //! stop.
 
 use super::super::driver::Driver;
-use super::connection::{End, Protocol};
+use super::connection::{Connection, End, Protocol};
 use super::requests::LINGER_US;
 use super::{SCRATCH_BYTES, Shard};
 use crate::hub::Cut;
@@ -44,7 +44,7 @@ impl<D: Driver> Shard<D> {
         if open {
             self.end_socket(key, Reason::Internal, true, now);
         } else {
-            let peer = self.connections.get(key).map(|connection| connection.peer);
+            let peer = self.connections.get(key).map(Connection::peer);
             self.forget(key, now);
             self.recount(peer);
         }
@@ -72,7 +72,7 @@ impl<D: Driver> Shard<D> {
         self.hub.retire(key, now.steady_us);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let ending = Protocol::Ending(End { socket: counted, half_closed: false });
-        let peer = connection.peer;
+        let peer = connection.peer();
         let before = std::mem::replace(&mut connection.protocol, ending);
         self.kept_bytes -= kept_bytes(&before);
         self.count_router_out(&before, peer);
@@ -132,11 +132,11 @@ impl<D: Driver> Shard<D> {
         self.wheel.cancel(key.slot);
         self.under_way.forget(key);
         self.kept_bytes -= kept_bytes(&connection.protocol);
-        self.count_router_out(&connection.protocol, connection.peer);
+        self.count_router_out(&connection.protocol, connection.peer());
         if connection.protocol.is_counted() {
             self.sockets -= 1;
             self.hub.counters.sockets_closed += 1;
-            self.shared.census.leave(connection.peer);
+            self.shared.census.leave(connection.peer());
         }
     }
 
@@ -239,7 +239,6 @@ impl<D: Driver> Shard<D> {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             match &mut connection.protocol {
                 Protocol::Socket(open) => {
-                    open.leaving = true;
                     let dialect = open.subscriber.dialect();
                     self.wheel.set(key.slot, moment);
                     let words = &self.options.session.shutdown_reason;

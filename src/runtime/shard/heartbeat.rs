@@ -4,6 +4,7 @@
 use super::super::driver::Driver;
 use super::Shard;
 use super::connection::Protocol;
+use crate::mailbox::drain::Stage;
 use crate::session::Reason;
 use crate::session::heartbeat::Beat;
 use crate::stdx::clock::Now;
@@ -14,7 +15,7 @@ impl<D: Driver> Shard<D> {
     pub(super) fn heartbeat(&mut self, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Protocol::Socket(open) = &mut connection.protocol else { return };
-        if open.leaving {
+        if self.stage >= Stage::Parting {
             return self.end_socket(key, Reason::Shutdown, true, now);
         }
         self.answer.clear();

@@ -54,7 +54,7 @@ impl<D: Driver> Shard<D> {
             _ => refusal.into(),
         })?;
         self.may_open(publisher)?;
-        let wanted = self.behind_the_door(key, wanted);
+        let wanted = self.behind_the_door(publisher.door, wanted);
         let asked = query::read(head.query, None, self.subscriptions_max())?;
         may_begin_in_the_past(wanted, &asked)?;
         let offered = head.upgrade.and_then(|upgrade| upgrade.protocols).unwrap_or_default();
@@ -85,8 +85,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// A listener may have one dialect for every path.
-    fn behind_the_door<'s>(&self, key: Key, wanted: Socket<'s>) -> Socket<'s> {
-        let door = self.connections.get(key).map_or(0, |connection| connection.door);
+    fn behind_the_door<'s>(&self, door: u8, wanted: Socket<'s>) -> Socket<'s> {
         match (self.options.session.door(door), wanted) {
             (Door::ByPath, wanted) => wanted,
             (Door::Router, _) => Socket::Router,
@@ -116,7 +115,7 @@ impl<D: Driver> Shard<D> {
 
     /// Counts a connection in, if the limits let it.
     pub(super) fn count_in(&mut self, key: Key, speech: Speech) -> Result<(), Away> {
-        let peer = self.connections.get(key).expect("it has just asked").peer;
+        let peer = self.connections.get(key).expect("it has just asked").peer();
         let is_router = speech == Speech::Socket(Dialect::Router);
         if is_router && self.shared.routers.enter(peer).is_err() {
             return Err(Away::RouterFull(self.options.session.router.clients_max));

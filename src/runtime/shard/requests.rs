@@ -178,7 +178,7 @@ impl<D: Driver> Shard<D> {
     ) -> Fate {
         let form = Form::of(head, &self.options.session);
         let mut decoded = std::mem::take(&mut self.decoded);
-        let fate = match self.route(key, head, &mut decoded) {
+        let fate = match self.route(publisher.door, head, &mut decoded) {
             Ok(Route::Publish(channel)) => {
                 self.publish(driver, key, publisher, form, channel, head, body, now);
                 Fate::Stays
@@ -226,8 +226,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// A listener may have one dialect for all paths, whatever they say.
-    fn route<'r>(&self, key: Key, head: &Head<'r>, decoded: &'r mut Vec<u8>) -> Result<Route<'r>, Refusal> {
-        let door = self.connections.get(key).map_or(0, |connection| connection.door);
+    fn route<'r>(&self, door: u8, head: &Head<'r>, decoded: &'r mut Vec<u8>) -> Result<Route<'r>, Refusal> {
         match self.options.session.door(door) {
             Door::Router if head.upgrade_requested => Ok(Route::Socket(Socket::Router)),
             Door::FreqSearch if head.upgrade_requested => Ok(Route::Socket(Socket::FreqSearch)),

@@ -184,7 +184,7 @@ impl<D: Driver> Shard<D> {
     /// What the socket waited for is there: what was said meanwhile is heard.
     pub(super) fn go_on(&mut self, driver: &mut D, key: Key, now: Now) {
         let Some(open) = self.open_at(key) else { return };
-        if std::mem::take(&mut open.unread) {
+        if std::mem::take(&mut open.subscriber.unread) {
             self.hungry.push(key);
         }
         self.guarded(key, now, |shard| shard.messages(driver, key, &mut [], now));

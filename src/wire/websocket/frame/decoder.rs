@@ -37,6 +37,11 @@ impl Decoder {
         Decoder { extension_bits: RSV1, ..Decoder::default() }
     }
 
+    /// Whether messages may come compressed.
+    pub fn takes_compressed(&self) -> bool {
+        self.extension_bits & RSV1 != 0
+    }
+
     /// Bytes that are held for a fragmented message. A finished one is released by the next call of `next`, for which
     /// an empty slice will do.
     pub fn buffered_bytes(&self) -> usize {
