@@ -33,10 +33,11 @@
 //! | 3 | [`session`], [`hub`], [`admin`] | state machines: input and now go in, effects come out |
 //! | 2 | [`auth`] | judgements: who may do what |
 //! | | [`log`] | durable channels on a disk: format, recovery, retention |
+//! | | [`rate`] | how much one peer may do in a while: sliding windows |
 //! | 1 | [`event`], [`metrics`] | nouns |
 //! | 0 | [`wire`], [`mailbox`], [`stdx`] | bytes, threads, spare parts |
 //!
-//! The other judgements of floor 2 (schemas, rates) and `bridge/` on floor 4 come with their features.
+//! The other judgement of floor 2 (schemas) and `bridge/` on floor 4 come with their features.
 //!
 //! # What must hold
 //!
@@ -56,6 +57,7 @@ pub mod hub;
 pub mod log;
 pub mod mailbox;
 pub mod metrics;
+pub mod rate;
 pub mod runtime;
 pub mod server;
 pub mod session;

@@ -9,6 +9,7 @@ mod event;
 mod hub;
 mod json;
 mod mailbox;
+mod rate;
 mod shard;
 mod stdx;
 mod wire;
@@ -54,6 +55,7 @@ fn primitives() -> impl Iterator<Item = Primitive> {
         hub::PRIMITIVES,
         shard::PRIMITIVES,
         mailbox::PRIMITIVES,
+        rate::PRIMITIVES,
         stdx::PRIMITIVES,
         json::PRIMITIVES,
     ]

@@ -125,40 +125,16 @@ fn names(snapshot: &Snapshot, value: impl Fn(&ChannelCount) -> Value) -> Map<Str
 }
 
 fn shard(state: &crate::metrics::ShardState) -> Value {
-    let c = &state.counters;
-    json!({
+    let mut shown = json!({
         "shard": state.shard,
         "connections": state.connections,
         "sockets": state.sockets,
         "channels": state.channels,
-        "turns": c.turns,
-        "published": c.published,
-        "publishes_refused": c.publishes_refused,
-        "mailbox_full": c.mailbox_full,
-        "lanes_full": c.lanes_full,
-        "numbered": c.numbered,
-        "deliveries": c.deliveries,
-        "blocked_sends": c.blocked_sends,
-        "slow_consumers": c.slow_consumers,
-        "events_dropped": c.events_dropped,
-        "client_messages": c.client_messages,
-        "accepted": c.accepted,
-        "turned_away": c.turned_away,
-        "sockets_opened": c.sockets_opened,
-        "sockets_closed": c.sockets_closed,
-        "requests_refused": c.requests_refused,
-        "peers_lost": c.peers_lost,
-        "channels_evicted": c.channels_evicted,
         "history_events": state.history_events,
         "history_bytes": state.history_bytes,
-        "history_outgrown": c.history_outgrown,
-        "history_expired": c.history_expired,
-        "history_evicted": c.history_evicted,
-        "replays": c.replays,
-        "replays_short": c.replays_short,
-        "replayed": c.replayed,
-        "gaps": c.gaps,
         "wrong_parks_ended": state.kicks,
-        "panics": c.panics,
-    })
+    });
+    let all = shown.as_object_mut().expect("just made");
+    all.extend(state.counters.named().into_iter().map(|(name, count)| (name.to_owned(), json!(count))));
+    shown
 }

@@ -2,7 +2,7 @@
 //! In a variable or flag a list is YAML in brackets, or words between commas.
 use super::apply;
 use super::mistakes::Report;
-use super::rules::{Check, Text, quoted};
+use super::rules::{Check, Text, Whole, quoted};
 use super::table::{Rule, Section};
 use super::yaml::{Form, Node, Value, parse_within};
 
@@ -100,6 +100,49 @@ fn flow(section: &mut dyn Section) -> String {
         }
     });
     format!("{{{}}}", pairs.join(", "))
+}
+
+/// Whole numbers by name, such as {trade: 50}.
+#[derive(Clone, Copy)]
+pub(super) struct Named(pub Whole);
+
+impl Rule<Vec<(String, u32)>> for Named {
+    fn read(&self, node: &Node, key: &str, report: &mut Report) -> Option<Vec<(String, u32)>> {
+        let value = match &node.value {
+            Value::Scalar(text, Form::Bare) if text.trim_start().starts_with('{') => {
+                parse_within(text, node.at, key, report)?.value
+            }
+            value => value.clone(),
+        };
+        let entries = match value {
+            Value::Broken => return None,
+            Value::Null => Vec::new(),
+            Value::Map(entries) => entries,
+            Value::Scalar(..) | Value::List(_) => {
+                report.refuse(node, key, "names with numbers, such as {trade: 50}");
+                return None;
+            }
+        };
+        let before = report.len();
+        let mut named: Vec<(String, u32)> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let key = apply::join(key, &entry.key);
+            if named.iter().any(|(name, _)| *name == entry.key) {
+                report.add(entry.at, &key, "stands twice");
+            }
+            if let Some(number) = self.0.read(&entry.node, &key, report) {
+                named.push((entry.key, number));
+            }
+        }
+        (report.len() == before).then_some(named)
+    }
+    fn write(&self, value: &Vec<(String, u32)>) -> String {
+        let pairs: Vec<String> = value.iter().map(|(name, n)| format!("{}: {n}", quoted(name))).collect();
+        format!("{{{}}}", pairs.join(", "))
+    }
+    fn describe(&self) -> String {
+        String::new()
+    }
 }
 
 /// A key of the contract whose feature a later release brings: only its default, given here as YAML, is accepted.

@@ -4,7 +4,7 @@
 use super::grammar::{
     self, channel_name, channel_pattern, close_reason, folder, listen_address, origin, word,
 };
-use super::lists::{Listed, Planned, Sections};
+use super::lists::{Listed, Named, Planned, Sections};
 use super::rules::{Endpoint, Flag, Maybe, OneOf, Seconds, Text, Whole};
 use super::table::{Nested, settings};
 use super::words::{AuthMode, Dialect, Fsync, HeartbeatFormat, LogFormat, LogLevel, Slow, Stamp};
@@ -45,6 +45,8 @@ pub const TIME_MS_MAX: u64 = 3_600_000;
 /// Shortest timeout or interval in milliseconds: below it the timer wheel would do little else.
 pub const TIME_MS_MIN: u64 = 50;
 
+/// Most of anything in one window: more than one machine takes in it.
+pub const RATE_MAX: u64 = 1_000_000_000;
 /// Most events of one channel's history: at some hundred bytes each a channel fills a small machine.
 pub const HISTORY_EVENTS_MAX: u64 = 1 << 24;
 /// Longest time for which an event is kept, in milliseconds: a year; longer is taken for a slip of the unit.
@@ -303,28 +305,28 @@ settings! {
         publish: RateLimitPublish = RateLimitPublish::default(), Nested;
         /// Messages of one client.
         messages: RateLimitMessages = RateLimitMessages::default(), Nested;
-        /// New connections per second. 0: no limit.
-        connects_per_second: Planned = Planned("0");
+        /// New connections in any second; more are closed before anything is read from them. 0: no limit.
+        connects_per_second: u32 = 0, Whole(0, RATE_MAX);
     }
 
     /// How much one service may publish (contract 14).
     RateLimitPublish {
-        /// Publishes in one window. 0: no limit.
-        limit: Planned = Planned("0");
+        /// Publishes in one window, refused ones but for those with 429; the next is answered 429. 0: no limit.
+        limit: u32 = 0, Whole(0, RATE_MAX);
         /// Seconds of the window.
-        window: Planned = Planned("60");
-        /// Whether X-Service-Name must be given.
-        require_service_name: Planned = Planned("false");
+        window_ms as "window": u64 = 60_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);
+        /// Whether X-Service-Name must be given; without it a publish is answered 422. One without counts for its address.
+        require_service_name: bool = false, Flag;
     }
 
     /// How much one client may say (contract 14).
     RateLimitMessages {
-        /// Messages in one window. 0: no limit.
-        limit: Planned = Planned("0");
+        /// Messages in one window; the next is refused, and 100 refused ones end the connection. 0: no limit.
+        limit: u32 = 0, Whole(0, RATE_MAX);
         /// Seconds of the window.
-        window: Planned = Planned("60");
-        /// Limits by message type.
-        per_type: Planned = Planned("{}");
+        window_ms as "window": u64 = 60_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);
+        /// Limits of some types of messages, each counted by itself, such as {trade: 50, candles: 100}.
+        per_type: Vec<(String, u32)> = Vec::new(), Named(Whole(1, RATE_MAX));
     }
 
     /// Web pages of other origins (contract 12).

@@ -33,7 +33,7 @@ fn file_with(key: &str, value: &str) -> String {
 }
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-const SAMPLES: [(&str, &str, &str); 53] = [
+const SAMPLES: [(&str, &str, &str); 60] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -91,6 +91,13 @@ const SAMPLES: [(&str, &str, &str); 53] = [
     ("freqsearch.join", "true", "true"),
     ("auth.mode", "insecure", "insecure"),
     ("auth", "insecure", "insecure"),
+    ("rate_limit.publish.limit", "18", "18"),
+    ("rate_limit.publish.window", "0.5", "0.5"),
+    ("rate_limit.publish.require_service_name", "true", "on"),
+    ("rate_limit.messages.limit", "19", "19"),
+    ("rate_limit.messages.window", "20", "20"),
+    ("rate_limit.messages.per_type", "\n      trade: 50\n      \"a b\": 1", "{trade: 50, a b: 1}"),
+    ("rate_limit.connects_per_second", "21", "21"),
     ("cors.allowed_origins", "[\"https://a.example\", \"*\"]", "https://a.example,*"),
     ("compression.enabled", "false", "off"),
     ("compression.threshold", "17", "17"),
@@ -261,6 +268,22 @@ fn channel_option_needs_its_pattern_and_tells_each_mistake() {
         "courier.yaml:5:19: channel_options[3].max_client: unknown; did you mean `channel_options[3].max_clients`?",
     ];
     assert_eq!(bad(file, &[], &[]), expected);
+}
+
+#[test]
+fn limits_by_type_tell_each_mistake() {
+    let with = |value: &str| bad(&format!("rate_limit: {{messages: {{per_type: {value}}}}}\n"), &[], &[]);
+    for (value, told) in [
+        ("[trade]", "per_type: must be names with numbers, such as {trade: 50}"),
+        ("5", "per_type: must be names with numbers, such as {trade: 50}"),
+        ("{trade: 0}", "per_type.trade: must be 1 to 1000000000"),
+        ("{trade: many}", "per_type.trade: must be a whole number, 1 to 1000000000"),
+        ("{trade: 1, trade: 2}", "per_type.trade: stands twice"),
+    ] {
+        let refused = with(value);
+        assert!(refused.len() == 1 && refused[0].contains(told), "{value}: {refused:?}");
+    }
+    assert_eq!(with("{a: 0, b: -1}").len(), 2);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! `sync` of loom's types, and to one with weakened orderings, which must fail.
 pub mod budget;
 pub mod census;
+pub mod counters;
 pub mod doorbell;
 pub mod drain;
 pub mod lanes;

@@ -70,8 +70,39 @@ pub struct Counters {
     pub turns: u64,
     /// Batches that found their lane full and waited for the next turn.
     pub lanes_full: u64,
+    /// Publishes refused because their publisher had published as much as it may in a while.
+    pub publishes_limited: u64,
+    /// Messages on sockets refused for the same reason.
+    pub messages_limited: u64,
+    /// Sockets closed because they went on all the same.
+    pub flooders_closed: u64,
+    /// Connections closed at once because there were too many new ones in a second.
+    pub connects_limited: u64,
+    /// Idle counts of publishers and clients that made way for others.
+    pub rates_evicted: u64,
+    /// Publishes and messages counted together with those of others, for want of room for one more name.
+    pub rates_shared: u64,
+    /// Sockets and streams refused by the limit of all.
+    pub refused_global: u64,
+    /// Sockets and streams refused by the limit of their address.
+    pub refused_per_address: u64,
+    /// Subscriptions refused by the limit of their channel.
+    pub refused_per_channel: u64,
     /// Panics caught in one connection.
     pub panics: u64,
+}
+
+/// Gives the names of all counters to another macro.
+macro_rules! counters {
+    ($with:ident) => {
+        $with!(published publishes_refused mailbox_full numbered deliveries blocked_sends events_dropped
+               gaps gaps_untold events_expired resolutions_dropped repeats ids_dropped presence_dropped
+               slow_consumers client_messages accepted turned_away sockets_opened sockets_closed
+               requests_refused peers_lost channels_evicted history_outgrown history_expired
+               history_evicted log_full replays replays_short replayed turns lanes_full publishes_limited
+               messages_limited flooders_closed connects_limited rates_evicted rates_shared refused_global
+               refused_per_address refused_per_channel panics)
+    };
 }
 
 impl Counters {
@@ -80,11 +111,15 @@ impl Counters {
         macro_rules! sum {
             ($($field:ident)*) => { $(self.$field += other.$field;)* };
         }
-        sum!(published publishes_refused mailbox_full numbered deliveries blocked_sends events_dropped
-             gaps gaps_untold events_expired resolutions_dropped repeats ids_dropped presence_dropped
-             slow_consumers client_messages accepted turned_away sockets_opened sockets_closed
-             requests_refused peers_lost channels_evicted history_outgrown history_expired
-             history_evicted log_full replays replays_short replayed turns lanes_full panics);
+        counters!(sum);
+    }
+
+    /// All of them with their names.
+    pub fn named(&self) -> Vec<(&'static str, u64)> {
+        macro_rules! list {
+            ($($field:ident)*) => { vec![$((stringify!($field), self.$field)),*] };
+        }
+        counters!(list)
     }
 }
 

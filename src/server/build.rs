@@ -15,9 +15,10 @@ use crate::mailbox::lanes::{Port, mesh};
 use crate::mailbox::load::Loads;
 use crate::mailbox::notice::Notice;
 use crate::mailbox::tally::Tally;
+use crate::rate::Rate;
 use crate::runtime::log;
 use crate::runtime::preflight::DESCRIPTORS_PER_LISTENER;
-use crate::runtime::shard::{Options, Shared};
+use crate::runtime::shard::{Counts, Options, Rates, Shared};
 use crate::session::dialect::forms::{FREQSEARCH, FREQSEARCH_Z, RENDERERS};
 use crate::session::origin::Origins;
 use crate::session::subscriber::ECHO_BYTES_MAX;
@@ -51,6 +52,7 @@ pub fn shared(settings: &Settings, shards: usize, doorbells: Vec<Arc<Doorbell>>)
     Shared {
         census: Census::new(settings.max_total_connections, settings.max_connections_per_address),
         routers: Census::new(settings.router.max_clients, 0),
+        counts: Counts::default(),
         tally: Tally::new(shards),
         history: Budget::new(shards, history_bytes_max(settings)),
         drain: Drain::new(shards),
@@ -74,6 +76,7 @@ pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Op
             payload_bytes_max: settings.max_payload_size,
             metadata_bytes_max: settings.max_metadata_size,
         },
+        rates: rates(settings),
         hub: hub(settings, shard, shards, session.echo),
         connections_max: connections_max(settings, shards),
         sockets_max: settings.max_total_connections,
@@ -93,6 +96,17 @@ pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Op
     };
     options.facts.documents = Arc::new(describe::documents(&options));
     options
+}
+
+fn rates(settings: &Settings) -> Rates {
+    let config::RateLimit { publish, messages, connects_per_second } = &settings.rate_limit;
+    Rates {
+        publish: Rate { limit: publish.limit, window_us: publish.window_ms * 1000 },
+        needs_service: publish.require_service_name,
+        messages: Rate { limit: messages.limit, window_us: messages.window_ms * 1000 },
+        by_type: messages.per_type.iter().map(|(kind, limit)| (kind.as_str().into(), *limit)).collect(),
+        connects: Rate { limit: *connects_per_second, window_us: 1_000_000 },
+    }
 }
 
 fn session(settings: &Settings) -> session::Options {

@@ -2,6 +2,7 @@
 
 use super::Options;
 use super::origin::Allowed;
+use super::quota::{EXPOSED, Shown};
 use crate::wire::http::{self, Head, Response};
 
 /// How an answer is to be written.
@@ -19,6 +20,8 @@ pub struct Form {
     pub origin: Option<Allowed>,
     /// A browser may show it: the answer to a GET.
     pub page: bool,
+    /// What a limit leaves to a publisher, where there is one.
+    pub quota: Option<Box<Shown>>,
 }
 
 impl Form {
@@ -32,12 +35,21 @@ impl Form {
             problem,
             origin: head.origin.and_then(|origin| options.origins.allow(origin)),
             page: matches!(head.method, http::Method::Get | http::Method::Head),
+            quota: None,
         }
     }
 
     /// For what never became a request.
     pub fn broken() -> Form {
-        Form { minor: 1, close: true, head_only: false, problem: false, origin: None, page: false }
+        Form {
+            minor: 1,
+            close: true,
+            head_only: false,
+            problem: false,
+            origin: None,
+            page: false,
+            quota: None,
+        }
     }
 }
 
@@ -67,12 +79,16 @@ pub const PAGE_FIELDS: [(&str, &str); 4] = [
 
 pub(super) fn write(form: &Form, answer: &Answer<'_>, date: &str, out: &mut Vec<u8>) {
     let mut more;
-    let fields = match (&form.origin, form.page) {
-        (None, false) => answer.fields,
-        (origin, page) => {
+    let fields = match (&form.origin, form.page, &form.quota) {
+        (None, false, None) => answer.fields,
+        (origin, page, quota) => {
             more = answer.fields.to_vec();
             more.extend(origin.iter().flat_map(Allowed::fields));
             more.extend(PAGE_FIELDS.iter().filter(|_| page));
+            if let Some(quota) = quota {
+                more.extend(quota.fields());
+                more.extend(origin.iter().map(|_| EXPOSED));
+            }
             &more[..]
         }
     };

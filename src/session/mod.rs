@@ -15,6 +15,7 @@ pub mod history;
 pub mod origin;
 pub mod publisher;
 pub mod query;
+pub mod quota;
 pub mod refusal;
 pub mod route;
 pub mod subscriber;

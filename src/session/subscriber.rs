@@ -83,6 +83,8 @@ struct Notes {
     interest: Interest,
     /// The numbers of the subscriptions that serve the interest.
     interest_tags: Range<u32>,
+    /// Since when messages were refused, in steady microseconds, and how many.
+    refused: (u64, u32),
 }
 
 impl Subscriber {
@@ -159,6 +161,16 @@ impl Subscriber {
     /// The client's name, a UUID, where it has one.
     pub fn client_id(&self) -> Option<Label> {
         self.notes.as_ref().and_then(|notes| notes.client_id)
+    }
+
+    /// One of its messages is refused; so many were in the window that began with the first of them.
+    pub fn refused(&mut self, window_us: u64, now_us: u64) -> u32 {
+        let (since_us, count) = &mut self.notes().refused;
+        if *count == 0 || now_us.saturating_sub(*since_us) > window_us {
+            (*since_us, *count) = (now_us, 0);
+        }
+        *count += 1;
+        *count
     }
 
     /// Numbers for `count` subscriptions, unused on this connection.

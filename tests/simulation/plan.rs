@@ -138,6 +138,7 @@ impl Plan {
 
     pub fn options(&self, shard: usize) -> Options {
         Options {
+            rates: courier::runtime::shard::Rates::default(),
             session: session::Options {
                 event_bytes_max: EVENT_BYTES_MAX,
                 message_bytes_max: 1000,

@@ -74,6 +74,7 @@ impl World {
             history: Budget::new(shards, plan.history_bytes_max),
             census: Census::new(plan.sockets_max, plan.sockets_per_address_max),
             routers: Census::new(0, 0),
+            counts: courier::runtime::shard::Counts::default(),
             tally: Tally::new(shards),
             drain: Drain::new(shards),
             loads: Loads::new(shards),

@@ -34,7 +34,7 @@ pub const MESSAGES: &[Message] = &[
         "courier",
         Server,
         "error",
-        "type=error code:string message:string errors?:[string]",
+        "type=error code:string message:string errors?:[string] retry_after_seconds?:count message_type?:string",
         "The socket stays open, unless a limit on connections is told.",
     ),
     (
@@ -111,7 +111,7 @@ pub const MESSAGES: &[Message] = &[
         "courier.v1",
         Server,
         "error",
-        "type=error ref:any code:string message:string retry:any",
+        "type=error ref:any code:string message:string retry:any retry_after_seconds?:count",
         "The command was not done; the socket stays open.",
     ),
     ("courier.v1", Server, "expiring", "type=expiring in_seconds:number", "The token ends soon."),

@@ -4,17 +4,19 @@ use super::{Interface, reference};
 use serde_json::{Map, Value, json};
 
 /// The statuses of refusals, and when they come.
-const REFUSALS: [(&str, &str); 6] = [
+const REFUSALS: [(&str, &str); 8] = [
     ("400", "The request says something that cannot be; the body names every field at fault."),
     ("408", "The request did not arrive in time."),
     ("413", "The event, or a part of it, is too large."),
     ("415", "CloudEvents in another format than JSON."),
+    ("422", "X-Service-Name is missing, and asked for by rate_limit.publish.require_service_name."),
+    ("429", "The publisher has published as much as it may in a while; Retry-After says when to try again."),
     ("431", "The head is too large."),
     ("503", "The server stops, or protects itself; nothing was delivered."),
 ];
 
 /// Refusals of a publish, and of a question.
-const OF_PUBLISH: [&str; 6] = ["400", "408", "413", "415", "431", "503"];
+const OF_PUBLISH: [&str; 8] = ["400", "408", "413", "415", "422", "429", "431", "503"];
 const OF_QUESTION: [&str; 2] = ["400", "431"];
 
 /// The main operation at a path: POST where something is published, else GET.

@@ -81,11 +81,14 @@ impl<D: Driver> Shard<D> {
         driver: &mut D,
         key: Key,
         publisher: &mut Publisher,
-        form: Form,
+        mut form: Form,
         head: &Head<'_>,
         body: &[u8],
         now: Now,
     ) {
+        if let Err(refusal) = self.admit_publish(key, &mut form, head.service_name, now) {
+            return self.refuse_publish(publisher, &form, &refusal);
+        }
         let said = Said { service: head.service_name, ..Said::default() };
         match batch::items(head.content_type, body) {
             Ok(items) => {
@@ -102,7 +105,7 @@ impl<D: Driver> Shard<D> {
         driver: &mut D,
         key: Key,
         publisher: &mut Publisher,
-        form: Form,
+        mut form: Form,
         mut said: Said<'b>,
         head: &Head<'b>,
         items: batch::Items<'_>,
@@ -117,7 +120,13 @@ impl<D: Driver> Shard<D> {
         }
         let request = publisher.next_request();
         let mut results = Results::new(items.len());
+        let (allowed, limited) = self.admit_items(key, &mut form, head.service_name, items.len(), now);
         for (item, text) in items.enumerate() {
+            if item >= allowed {
+                self.hub.counters.publishes_refused += 1;
+                results.put(item, &limited);
+                continue;
+            }
             let own_key = said.key.map(|key| batch::key_of_item(key, item));
             let result = text.and_then(|text| {
                 let said = Said { body: text.as_bytes(), key: own_key.as_deref(), ..said };

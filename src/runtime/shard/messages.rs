@@ -118,6 +118,7 @@ impl<D: Driver> Shard<D> {
         }
         match act {
             Act::Control | Act::Answer => {}
+            Act::Said if self.options.rates.counts_messages() && !self.may_say(key, now) => {}
             Act::Said => self.obey(driver, key, now),
             Act::Close(reason) => self.end_socket(key, reason, true, now),
             Act::PeerClosed => self.end_quietly(key, true, now),

@@ -3,7 +3,7 @@
 //!
 //! * `requests`, `publishing`, `batches`: connections that speak HTTP, and events on their way in
 //! * `opening`, `streams`, `plan`, `messages`, `talk`, `said`, `heartbeat`: sockets and streams, from the handshake on
-//! * `keeping`: bounds over all shards; `ending`: how connections and the whole shard end
+//! * `limits`: how much may come in a while; `keeping`: bounds over all shards; `ending`: how connections and the whole shard end
 
 mod batches;
 mod connection;
@@ -11,6 +11,7 @@ mod ending;
 mod heartbeat;
 mod history;
 mod keeping;
+mod limits;
 mod log;
 mod messages;
 mod opening;
@@ -24,6 +25,7 @@ mod streams;
 mod talk;
 
 pub use connection::Connection;
+pub use limits::{Counts, Rates};
 pub use options::{Options, Shared};
 
 use super::driver::{Driver, Received};
@@ -174,6 +176,9 @@ impl<D: Driver> Shard<D> {
     /// to be reported from now on. One beyond the limit is closed at once.
     pub fn accepted(&mut self, socket: D::Socket, peer: IpAddr, door: u8, now: Now) -> Option<u64> {
         self.hub.counters.accepted += 1;
+        if self.options.rates.connects.is_on() && !self.may_connect(now) {
+            return None;
+        }
         self.hub.tell_time(now);
         let connection = Connection::new(socket, peer, door, now.steady_us);
         let Ok(key) = self.connections.insert(connection) else {

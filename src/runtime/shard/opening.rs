@@ -118,6 +118,7 @@ impl<D: Driver> Shard<D> {
         let peer = self.connections.get(key).expect("it has just asked").peer();
         let is_router = speech == Speech::Socket(Dialect::Router);
         if is_router && self.shared.routers.enter(peer).is_err() {
+            self.hub.counters.refused_global += 1;
             return Err(Away::RouterFull(self.options.session.router.clients_max));
         }
         if let Err(refused) = self.shared.census.enter(peer) {
@@ -125,8 +126,14 @@ impl<D: Driver> Shard<D> {
                 self.shared.routers.leave(peer);
             }
             return Err(match refused {
-                Refused::Total => Away::Limit(LimitType::Global, self.options.sockets_max),
-                Refused::Address => Away::Limit(LimitType::PerAddress, self.options.sockets_per_address_max),
+                Refused::Total => {
+                    self.hub.counters.refused_global += 1;
+                    Away::Limit(LimitType::Global, self.options.sockets_max)
+                }
+                Refused::Address => {
+                    self.hub.counters.refused_per_address += 1;
+                    Away::Limit(LimitType::PerAddress, self.options.sockets_per_address_max)
+                }
             });
         }
         self.sockets += 1;
@@ -263,12 +270,14 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    pub(super) fn clients_max_of(&mut self, channel: &str) -> usize {
+    /// How many clients a channel may have, of which it was found to have as many.
+    pub(super) fn clients_max_of_full(&mut self, channel: &str) -> usize {
+        self.hub.counters.refused_per_channel += 1;
         self.hub.clients_max(channel) as usize
     }
 
     fn channel_full(&mut self, key: Key, channel: &str, now: Now) {
-        let max = self.clients_max_of(channel);
+        let max = self.clients_max_of_full(channel);
         let speech = self.open_at(key).map(|open| open.subscriber.speech());
         if let Some(speech) = speech {
             self.say_limit(key, speech, LimitType::PerChannel, max);

@@ -1,5 +1,6 @@
 //! What a shard is told, and what it shares with the others.
 
+use super::limits::{Counts, Rates};
 use crate::admin::Facts;
 use crate::hub;
 use crate::mailbox::budget::Budget;
@@ -19,6 +20,8 @@ pub struct Options {
     pub session: crate::session::Options,
     /// Sizes of events.
     pub limits: Limits,
+    /// How much may come in a while.
+    pub rates: Rates,
     /// Of the hub; the shard's number is in here.
     pub hub: hub::Options,
     /// Connections of any kind that this shard may have.
@@ -45,6 +48,8 @@ pub struct Shared {
     pub census: Census,
     /// Sockets of dialect `router`, counted over all shards; no limit per address.
     pub routers: Census,
+    /// What came in lately, counted over all shards.
+    pub counts: Counts,
     /// Channels, counted over all shards.
     pub tally: Tally,
     /// Bytes kept of the past, over all shards.

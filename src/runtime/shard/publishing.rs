@@ -38,12 +38,15 @@ impl<D: Driver> Shard<D> {
         driver: &mut D,
         key: Key,
         publisher: &mut Publisher,
-        form: Form,
+        mut form: Form,
         channel: Option<&str>,
         head: &Head<'_>,
         body: &[u8],
         now: Now,
     ) {
+        if let Err(refusal) = self.admit_publish(key, &mut form, head.service_name, now) {
+            return self.refuse_publish(publisher, &form, &refusal);
+        }
         if self.stage > Stage::Serving {
             return self.refuse_publish(publisher, &form, &draining());
         }

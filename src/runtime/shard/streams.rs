@@ -82,7 +82,7 @@ impl<D: Driver> Shard<D> {
     /// A stream whose channel is full is answered as a request that was refused: nothing of it is sent yet. The
     /// answers to requests before it stay.
     pub(super) fn stream_full(&mut self, key: Key, channel: &str, answers_bytes: usize, now: Now) {
-        let max = self.clients_max_of(channel);
+        let max = self.clients_max_of_full(channel);
         let refusal = Refusal::new(503, "Channel full", format!("The channel {channel} has {max} clients"))
             .fact("limit", max)
             .field("Retry-After", "1");

@@ -158,7 +158,7 @@ impl<D: Driver> Shard<D> {
         {
             open.subscriber.book().strike(&Which::Id(wish.id.clone()));
         }
-        let max = self.clients_max_of(&channel);
+        let max = self.clients_max_of_full(&channel);
         self.deny(key, &wish.reference, &Denied::ChannelFull { max }, now);
     }
 

@@ -94,9 +94,30 @@ impl Dialect {
                 Some(courier::limit_reached(courier::LimitType::PerChannel, *max))
             }
             (Dialect::Courier, other) => Some(courier::invalid(&other.words())),
+            (Dialect::V1, Denied::Publish(Refusal { status: 429, message, facts, .. })) => {
+                let wait_s = facts.get("retry_after_seconds").and_then(serde_json::Value::as_u64);
+                Some(v1::rate_limited(reference, message, wait_s.unwrap_or(1)))
+            }
             (Dialect::V1, why) => Some(v1::error(reference, why.code(), &why.words())),
             (Dialect::Router, why) => Some(router::error(&router_words(why), unix_ms)),
             (Dialect::Events | Dialect::FreqSearch, _) => None,
+        }
+    }
+
+    /// The answer to one message too many; the socket stays open.
+    pub fn rate_limited(
+        self,
+        reference: &Ref,
+        kind: &str,
+        retry_after_s: u64,
+        unix_ms: u64,
+    ) -> Option<String> {
+        let words = || format!("Rate limit exceeded for message type '{kind}'");
+        match self {
+            Dialect::Courier => Some(courier::rate_limited(kind, retry_after_s)),
+            Dialect::V1 => Some(v1::rate_limited(reference, &words(), retry_after_s)),
+            Dialect::Router => Some(router::error(&words(), unix_ms)),
+            Dialect::Events | Dialect::FreqSearch => None,
         }
     }
 

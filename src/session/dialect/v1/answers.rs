@@ -179,6 +179,14 @@ pub fn error(reference: &Ref, code: Code, message: &str) -> String {
     answer("error", reference, body)
 }
 
+/// One publish or message too many; the same may succeed after so many seconds.
+pub fn rate_limited(reference: &Ref, message: &str, retry_after_s: u64) -> String {
+    let code = Code::RateLimited;
+    let body = json!({ "code": code.word(), "message": message, "retry": code.retry(),
+                       "retry_after_seconds": retry_after_s });
+    answer("error", reference, body)
+}
+
 /// Events of a channel that this subscriber will not get: those from `from` to `to`, both included.
 pub fn gap(channel: &Channel, from: Position, to: Position, reason: &str) -> String {
     json!({ "type": "gap", "channel": channel.as_str(), "from": from.to_string(), "to": to.to_string(),
