@@ -3,7 +3,9 @@
 use super::claims::Claims;
 use super::denied::{Denied, Flaw};
 use super::grants::{Grants, Holder, Origin};
+use super::jwks::Terms;
 use super::key::Key;
+use super::revoked::Revoked;
 use super::rules::{Rule, built_in};
 use super::services::Services;
 use super::token::Token;
@@ -13,8 +15,17 @@ use std::sync::Arc;
 /// Most keys that are tried for one token: keys are named where there are many, and each try costs a signature.
 const TRIES_MAX: usize = 4;
 
+/// A key set that an issuer announces at a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Where: https, or http on loopback.
+    pub url: String,
+    /// What its keys are for.
+    pub terms: Terms,
+}
+
 /// What a gate is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Keys that tokens are verified with.
     pub keys: Vec<Key>,
@@ -22,6 +33,10 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// API keys of backends.
     pub services: Services,
+    /// Tokens and users that were taken back.
+    pub revoked: Revoked,
+    /// Key sets that somebody must fetch and hand to [`Policy::with_keys`].
+    pub remotes: Vec<Remote>,
     /// Seconds by which clocks may differ.
     pub leeway_s: u64,
     /// Whether `wallet_address` or `wallet` must be there.
@@ -30,8 +45,30 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Policy {
-        let (keys, rules, services) = (Vec::new(), Vec::new(), Services::default());
-        Policy { keys, rules, services, leeway_s: 30, wallet_required: true }
+        Policy {
+            keys: Vec::new(),
+            rules: Vec::new(),
+            services: Services::default(),
+            revoked: Revoked::default(),
+            remotes: Vec::new(),
+            leeway_s: 30,
+            wallet_required: true,
+        }
+    }
+}
+
+impl Policy {
+    /// This policy with further keys, such as those that were fetched.
+    #[must_use]
+    pub fn with_keys(&self, keys: &[Key]) -> Policy {
+        let mut policy = self.clone();
+        policy.keys.extend_from_slice(keys);
+        policy
+    }
+
+    /// Whether nobody could ever be let in.
+    pub fn lets_nobody_in(&self) -> bool {
+        self.keys.is_empty() && self.remotes.is_empty() && self.services.is_empty()
     }
 }
 
@@ -79,7 +116,7 @@ impl Gate {
         if key.is_empty() { Err(Denied::Missing) } else { Ok(self.policy.services.judge(key)?) }
     }
 
-    /// Whether grants that this gate gave still hold: they have not ended.
+    /// Whether grants that this gate gave still hold: they have not ended. (A revocation is another gate: [`Gate::renew`].)
     ///
     /// # Errors
     /// [`Denied::Expired`].
@@ -113,6 +150,9 @@ impl Gate {
         }
         if claims.issued_at_s.max(claims.not_before_s.unwrap_or(0)) > now_s.saturating_add(leeway_s) {
             return Err(Flaw::NotYet.into());
+        }
+        if self.policy.revoked.covers(claims.token_id.as_deref(), &claims.user, claims.issued_at_s) {
+            return Err(Flaw::Revoked.into());
         }
         let ends_at_s = claims.expires_at_s.saturating_add(leeway_s);
         if now_s >= ends_at_s {

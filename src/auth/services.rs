@@ -74,7 +74,7 @@ pub fn new_api_key(id: &str, random: &[u8; 32]) -> (String, String) {
 type Known = ([u8; 32], Arc<Grants>);
 
 /// All API keys, ready to be asked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Services {
     /// By the first bytes of the hash; which of them is looked at tells nothing of the key.
     by_hash: HashMap<u64, Vec<Known>>,

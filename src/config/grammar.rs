@@ -1,10 +1,13 @@
 //! What a text in the settings may be: names, patterns, addresses, origins. Each check answers what it must be;
 //! the rules in `settings.rs` name them.
+use crate::auth::Rule;
 use crate::event::{CHANNEL_BYTES_MAX, Channel};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Longest free word in bytes; it is shown in /health and in metrics.
 const WORD_BYTES_MAX: usize = 64;
+/// Longest issuer, audience or key name in bytes.
+const TEXT_BYTES_MAX: usize = 256;
 /// Longest reason of a close frame in bytes: 125 of a control frame less 2 of the code (RFC 6455 section 5.5).
 const CLOSE_REASON_BYTES_MAX: usize = 123;
 
@@ -62,6 +65,40 @@ pub(super) fn channel_pattern(text: &str) -> Checked {
 /// A folder's path.
 pub(super) fn folder(text: &str) -> Checked {
     if text.trim().is_empty() || text.contains('\0') { Err("the path of a folder") } else { Ok(()) }
+}
+
+/// A file's path, or nothing.
+pub(super) fn optional_file(text: &str) -> Checked {
+    must(!text.contains('\0'), "the path of a file")
+}
+
+/// What a token's claim must be equal to.
+pub(super) fn free_text(text: &str) -> Checked {
+    must(text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control), "at most 256 bytes on one line")
+}
+
+/// The path of a file, or a URL that nobody between can change.
+pub(super) fn key_set(text: &str) -> Checked {
+    let loopback = |rest: &str| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+    };
+    let good = match text.split_once("://") {
+        None => !text.contains('\0'),
+        Some(("https", rest)) => !rest.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()),
+        Some(("http", rest)) => loopback(rest) && text.bytes().all(|byte| byte.is_ascii_graphic()),
+        Some(_) => false,
+    };
+    must(good, "the path of a file or a URL that begins with https:// (http:// only on loopback)")
+}
+
+/// A channel pattern with claims.
+pub(super) fn rule_pattern(text: &str) -> Checked {
+    must(
+        Rule::parse(text).is_ok(),
+        "a channel pattern in which whole segments may be {claim}, such as user.{user_id}.**",
+    )
 }
 
 /// A word that may stand in a label.

@@ -32,7 +32,7 @@ fn addresses(settings: &Settings, report: &mut Report) {
     for (i, (key, address)) in all.iter().enumerate() {
         if !address.ip().to_canonical().is_loopback() && settings.auth.mode == AuthMode::Off {
             let ip = address.ip();
-            let mend = "listen on 127.0.0.1 behind a proxy, or write `auth: insecure` to let anybody in";
+            let mend = "write `auth: required` and a key, listen on 127.0.0.1, or write `auth: insecure` to let anybody in";
             report.add_where_set(key, format_args!("refuses to listen on {ip} without auth: {mend}"));
         }
         if let Some((_, other)) = all[..i].iter().find(|(_, other)| collide(*other, *address)) {

@@ -2,6 +2,7 @@
 //! all mistakes at once. `load` is a pure function of texts; only `read` touches the machine. `server/` hands each
 //! room its part; nothing below this floor knows that a file exists. The table is `settings.rs`.
 mod apply;
+mod auth;
 mod doc;
 mod environment;
 mod expand;
@@ -10,6 +11,7 @@ mod judge;
 mod lists;
 mod mistakes;
 mod nearest;
+mod policy;
 mod rules;
 mod settings;
 mod table;
@@ -18,9 +20,11 @@ mod tests;
 mod words;
 mod yaml;
 
+pub use auth::{Auth, AuthRule, Jwt, JwtKey, KEYS_MAX, LEEWAY_S_MAX, RULES_MAX, Secret};
 pub use doc::{changes, to_yaml};
 pub use lists::Planned;
 pub use mistakes::{At, MISTAKES_MAX, Mistake, Mistakes, Source};
+pub use policy::ReadFile;
 pub use settings::*;
 pub use words::*;
 pub use yaml::FILE_BYTES_MAX;
@@ -41,6 +45,8 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// Dotted keys and values from the command line.
     pub flags: Vec<(String, String)>,
+    /// How the files that settings name (keys, revocations) are read; without it they are left alone.
+    pub files: Option<ReadFile>,
 }
 
 /// What was loaded.
@@ -48,6 +54,8 @@ pub struct Sources {
 pub struct Loaded {
     /// The settings, every one within its range.
     pub settings: Settings,
+    /// The policy of `auth`, with the files it names.
+    pub policy: crate::auth::Policy,
     /// What an operator should know about where they came from, one sentence each.
     pub notes: Vec<String>,
 }
@@ -64,7 +72,17 @@ pub fn read(config: Option<&Path>, flags: Vec<(String, String)>) -> Result<Loade
         None => None,
         Some(path) => Some((path.to_owned(), read_text(path)?)),
     };
-    load(Sources { file, environment, flags })
+    load(Sources { file, environment, flags, files: Some(read_named) })
+}
+
+/// A file that a setting names, relative to the working folder.
+fn read_named(path: &str, bytes_max: usize) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    file.take(bytes_max as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() > bytes_max { Err(format!("is larger than {bytes_max} bytes")) } else { Ok(bytes) }
 }
 
 /// The text of a file, of which no more is read than may be in it.
@@ -128,5 +146,6 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         apply::root(&mut settings, environment::tree(key, value), &mut report);
     }
     judge::judge(&mut settings, &mut report, &mut notes);
-    report.finish().map(|()| Loaded { settings, notes })
+    let policy = policy::policy(&settings, sources.files, &mut report, &mut notes);
+    report.finish().map(|()| Loaded { settings, policy, notes })
 }

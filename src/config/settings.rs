@@ -1,13 +1,14 @@
 //! The table of all settings (contract 17): one entry per key with its default, its rule and its doc, which
 //! is the struct's doc and `config-doc`'s comment at once. To add a key, add an entry here; to build a planned one,
 //! give it its type. Times are written in seconds and kept in milliseconds.
+use super::auth::Auth;
 use super::grammar::{
     self, channel_name, channel_pattern, close_reason, folder, listen_address, origin, word,
 };
 use super::lists::{Listed, Named, Planned, Sections};
 use super::rules::{Endpoint, Flag, Maybe, OneOf, Seconds, Text, Whole};
 use super::table::{Nested, settings};
-use super::words::{AuthMode, Dialect, Fsync, HeartbeatFormat, LogFormat, LogLevel, Slow, Stamp};
+use super::words::{Dialect, Fsync, HeartbeatFormat, LogFormat, LogLevel, Slow, Stamp};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Most shards: beyond any machine of today, and the square of it (mailboxes between pairs) still fits in memory.
@@ -253,42 +254,6 @@ settings! {
     Freqsearch {
         /// Whether events that are sent together go in one message, each on a line of its own.
         join: bool = false, Flag;
-    }
-
-    /// Who may publish and subscribe (contract 12).
-    Auth {
-        /// off: anybody, on loopback only. insecure: anybody, on any address. required: a token.
-        mode: AuthMode = AuthMode::Off, OneOf;
-        /// How a refusal is told: close (1008 on an accepted socket) or http (401, 403).
-        reject: Planned = Planned("close");
-        /// Tokens. The older place for this section, jwt at the top, is read too.
-        jwt: Jwt = Jwt::default(), Nested;
-        /// Who may do what: {match, subscribe, publish}. Empty: the built-in rules.
-        rules: Planned = Planned("[]");
-        /// File of the publishers' keys.
-        api_keys_file: Planned = Planned("\"\"");
-    }
-
-    /// How tokens are verified (contract 12).
-    Jwt {
-        /// The one algorithm that is accepted.
-        algorithm: Planned = Planned("HS256");
-        /// Shared secret of the HS algorithms; better "${VARIABLE}" or secret_file than the text itself.
-        secret: Planned = Planned("\"\"");
-        /// File whose content is the secret.
-        secret_file: Planned = Planned("\"\"");
-        /// PEM file of the public key of the other algorithms.
-        public_key_file: Planned = Planned("\"\"");
-        /// File or URL of a JWKS.
-        jwks: Planned = Planned("\"\"");
-        /// Required iss. Empty: any.
-        issuer: Planned = Planned("\"\"");
-        /// Required aud. Empty: any.
-        audience: Planned = Planned("\"\"");
-        /// Seconds by which clocks may differ.
-        leeway: Planned = Planned("30");
-        /// More keys, each with its kid and algorithm.
-        keys: Planned = Planned("[]");
     }
 
     /// Checks of events against JSON Schemas (contract 13).

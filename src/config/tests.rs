@@ -7,7 +7,7 @@ pub(super) fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, 
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
     let file = Some((PathBuf::from("courier.yaml"), file.to_owned()));
-    Sources { file, environment: owned(environment), flags: owned(flags) }
+    Sources { file, environment: owned(environment), flags: owned(flags), files: None }
 }
 
 pub(super) fn good(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Settings {
@@ -33,7 +33,7 @@ fn file_with(key: &str, value: &str) -> String {
 }
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-const SAMPLES: [(&str, &str, &str); 60] = [
+const SAMPLES: [(&str, &str, &str); 74] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -91,6 +91,28 @@ const SAMPLES: [(&str, &str, &str); 60] = [
     ("freqsearch.join", "true", "true"),
     ("auth.mode", "insecure", "insecure"),
     ("auth", "insecure", "insecure"),
+    ("auth.reject", "http", "HTTP"),
+    ("auth.jwt.algorithm", "EdDSA", "eddsa"),
+    ("auth.jwt.secret", "\"a b: c\"", "a b: c"),
+    ("auth.jwt.secret_file", "secret.txt", "secret.txt"),
+    ("auth.jwt.public_key_file", "/etc/k.pem", "/etc/k.pem"),
+    ("auth.jwt.jwks", "\"https://id.example/jwks.json\"", "https://id.example/jwks.json"),
+    ("auth.jwt.issuer", "\"https://id.example\"", "https://id.example"),
+    ("auth.jwt.audience", "courier", "courier"),
+    ("auth.jwt.leeway", "5", "5"),
+    ("auth.jwt.require_wallet", "false", "no"),
+    (
+        "auth.jwt.keys",
+        "\n    - kid: a\n      algorithm: HS512\n      secret: hush\n    - {algorithm: es256, public_key_file: k.pem, issuer: i}",
+        "[{kid: a, algorithm: HS512, secret: hush}, {algorithm: ES256, public_key_file: k.pem, issuer: i}]",
+    ),
+    (
+        "auth.rules",
+        "\n  - match: \"user.{user_id}.**\"\n    subscribe: true\n    publish: false\n  - {match: \"*\", publish: on}",
+        "[{match: \"user.{user_id}.**\", subscribe: true, publish: false}, {match: \"*\", publish: yes}]",
+    ),
+    ("auth.api_keys_file", "keys.json", "keys.json"),
+    ("auth.revoked_file", "revoked.txt", "revoked.txt"),
     ("rate_limit.publish.limit", "18", "18"),
     ("rate_limit.publish.window", "0.5", "0.5"),
     ("rate_limit.publish.require_service_name", "true", "on"),
@@ -175,7 +197,7 @@ fn later_source_overrides_an_earlier_one() {
 
 #[test]
 fn all_mistakes_are_told_at_once_with_their_place() {
-    let file = "port: 99999\nheartbeat_intervall: 3\noutbox:\n  event: 5\n  slow: explode\nauth: required\n";
+    let file = "port: 99999\nheartbeat_intervall: 3\noutbox:\n  event: 5\n  slow: explode\nauth: demanded\n";
     let environment =
         [("COURIER_SHARDS", "x"), ("COURIER_OUTBOX__EVENT", "1"), ("COURIER_CHANNELS", "a,b c")];
     let expected = [
@@ -183,7 +205,7 @@ fn all_mistakes_are_told_at_once_with_their_place() {
         "courier.yaml:2:1: heartbeat_intervall: unknown; did you mean `heartbeat_interval`?",
         "courier.yaml:4:3: outbox.event: unknown; did you mean `outbox.events`?",
         "courier.yaml:5:9: outbox.slow: must be disconnect, drop_oldest or conflate, is explode",
-        "courier.yaml:6:7: auth.mode: required is not built yet; so far: off or insecure",
+        "courier.yaml:6:7: auth.mode: must be off, insecure or required, is demanded",
         "COURIER_SHARDS: must be a whole number, 0 to 1024, is x",
         "COURIER_OUTBOX__EVENT: unknown; did you mean `COURIER_OUTBOX__EVENTS`?",
         "COURIER_CHANNELS: channels[1]: must be 1 to 100 letters, digits, dots, hyphens, colons or underscores, \
@@ -215,10 +237,10 @@ fn older_spellings_mean_today_s_keys() {
         good("jwt: {secret: \"\", algorithm: HS256}\nlog_level: critical\n", &[], &[]).log_level,
         LogLevel::Error
     );
-    let refused = bad("jwt: {secret: hush, secrett: x}\n", &[("COURIER_JWT__SECRET", "hush")], &[]);
-    assert!(refused[0].starts_with("courier.yaml:1:15: auth.jwt.secret: not built yet"), "{refused:?}");
-    assert!(refused[1].contains("did you mean `auth.jwt.secret`?"), "{refused:?}");
-    assert!(refused[2].starts_with("COURIER_JWT__SECRET: auth.jwt.secret: not built yet"), "{refused:?}");
+    let refused =
+        bad("jwt: {algorithm: RS256, secret: hush, secrett: x}\n", &[("COURIER_JWT__SECRET", "hush")], &[]);
+    assert!(refused[0].contains("did you mean `auth.jwt.secret`?"), "{refused:?}");
+    assert!(refused[1].starts_with("COURIER_JWT__SECRET: auth.jwt.secret: is a kind of key"), "{refused:?}");
     assert!(!refused.iter().any(|line| line.contains("hush")), "a secret is never told: {refused:?}");
 }
 

@@ -86,7 +86,17 @@ words! {
         Off = "off",
         /// Anybody, on any address: written on purpose.
         Insecure = "insecure",
-    } later "required";
+        /// Who has a token or an API key.
+        Required = "required",
+    }
+
+    /// How a socket is told that it may not be (contract 12).
+    Reject {
+        /// Accepted and closed with 1008, which a browser can read.
+        Close = "close",
+        /// 401 or 403.
+        Http = "http",
+    }
 }
 
 impl fmt::Display for Dialect {
