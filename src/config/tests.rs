@@ -1,6 +1,9 @@
 //! What the whole room promises: the same meaning in each source, all mistakes at once with their places, every key of
 //! the table held to its range, and the shipped files.
+mod samples;
+
 use super::*;
+use samples::SAMPLES;
 
 pub(super) fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
     let owned = |pairs: &[(&str, &str)]| {
@@ -31,103 +34,6 @@ fn file_with(key: &str, value: &str) -> String {
     }
     format!("{} {value}\n", text.trim_end())
 }
-
-/// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-const SAMPLES: [(&str, &str, &str); 74] = [
-    ("host", "\"::1\"", "::1"),
-    ("port", "9000", "9000"),
-    ("shards", "2", "2"),
-    (
-        "listeners",
-        "\n  - address: localhost:9090\n    dialect: router\n  - {address: \"[::1]:0\", tls: false}",
-        "[{address: \"127.0.0.1:9090\", dialect: router}, {address: \"[::1]:0\", dialect: courier}]",
-    ),
-    ("environment", "test", "test"),
-    ("log_level", "warn", "WARNING"),
-    ("verbose", "true", "1"),
-    ("log_format", "json", "json"),
-    ("channels", "[global, \"user.1\"]", "global, user.1"),
-    ("max_channels", "10", "10"),
-    ("max_clients_per_channel", "11", "11"),
-    ("max_total_connections", "12", "12"),
-    ("max_connections_per_address", "13", "13"),
-    ("max_subscriptions_per_connection", "14", "14"),
-    ("heartbeat_interval", "2.5", "2.500"),
-    ("heartbeat_format", "both", "both"),
-    ("max_message_size", "1000", "1000"),
-    ("max_event_size", "1001", "1001"),
-    ("max_payload_size", "1002", "1002"),
-    ("max_metadata_size", "1003", "1003"),
-    ("stamp", "never", "never"),
-    ("outbox.events", "7", "7"),
-    ("outbox.bytes", "2048", "2048"),
-    ("outbox.slow", "conflate", "conflate"),
-    ("mailbox.batches", "8", "8"),
-    ("mailbox.events", "9", "9"),
-    ("mailbox.bytes", "2000000", "2000000"),
-    ("limits.head_timeout", "0.2", "0.2"),
-    ("limits.body_timeout", "1", "1"),
-    ("limits.keep_alive_timeout", "3", "3.0"),
-    ("history.size", "9", "9"),
-    ("history.ttl", "0.5", "0.5"),
-    ("history.max_bytes", "65536", "65536"),
-    ("history.durable", "true", "true"),
-    ("storage.dir", "/var/lib/courier", "/var/lib/courier"),
-    ("storage.fsync", "always", "always"),
-    ("storage.fsync_interval_ms", "10", "10"),
-    ("storage.segment_bytes", "1048576", "1048576"),
-    ("storage.max_bytes", "4194304", "4194304"),
-    (
-        "channel_options",
-        "\n  - match: \"user.*\"\n    max_clients: 3\n    slow: drop_oldest\n    presence: true\n    \
-         history: {size: 4, ttl: 1.5, durable: true}\n    priority: false\n  - {match: \"**\", ephemeral: true}",
-        "[{match: \"user.*\", max_clients: 3, slow: drop_oldest, presence: yes, history: {size: 4, ttl: 1.5, durable: true}, \
-         priority: no}, \
-         {match: \"**\", ephemeral: true}]",
-    ),
-    ("router.max_clients", "15", "15"),
-    ("router.max_queue_size", "16", "16"),
-    ("router.multi_queue", "true", "true"),
-    ("freqsearch.join", "true", "true"),
-    ("auth.mode", "insecure", "insecure"),
-    ("auth", "insecure", "insecure"),
-    ("auth.reject", "http", "HTTP"),
-    ("auth.jwt.algorithm", "EdDSA", "eddsa"),
-    ("auth.jwt.secret", "\"a b: c\"", "a b: c"),
-    ("auth.jwt.secret_file", "secret.txt", "secret.txt"),
-    ("auth.jwt.public_key_file", "/etc/k.pem", "/etc/k.pem"),
-    ("auth.jwt.jwks", "\"https://id.example/jwks.json\"", "https://id.example/jwks.json"),
-    ("auth.jwt.issuer", "\"https://id.example\"", "https://id.example"),
-    ("auth.jwt.audience", "courier", "courier"),
-    ("auth.jwt.leeway", "5", "5"),
-    ("auth.jwt.require_wallet", "false", "no"),
-    (
-        "auth.jwt.keys",
-        "\n    - kid: a\n      algorithm: HS512\n      secret: hush\n    - {algorithm: es256, public_key_file: k.pem, issuer: i}",
-        "[{kid: a, algorithm: HS512, secret: hush}, {algorithm: ES256, public_key_file: k.pem, issuer: i}]",
-    ),
-    (
-        "auth.rules",
-        "\n  - match: \"user.{user_id}.**\"\n    subscribe: true\n    publish: false\n  - {match: \"*\", publish: on}",
-        "[{match: \"user.{user_id}.**\", subscribe: true, publish: false}, {match: \"*\", publish: yes}]",
-    ),
-    ("auth.api_keys_file", "keys.json", "keys.json"),
-    ("auth.revoked_file", "revoked.txt", "revoked.txt"),
-    ("rate_limit.publish.limit", "18", "18"),
-    ("rate_limit.publish.window", "0.5", "0.5"),
-    ("rate_limit.publish.require_service_name", "true", "on"),
-    ("rate_limit.messages.limit", "19", "19"),
-    ("rate_limit.messages.window", "20", "20"),
-    ("rate_limit.messages.per_type", "\n      trade: 50\n      \"a b\": 1", "{trade: 50, a b: 1}"),
-    ("rate_limit.connects_per_second", "21", "21"),
-    ("cors.allowed_origins", "[\"https://a.example\", \"*\"]", "https://a.example,*"),
-    ("compression.enabled", "false", "off"),
-    ("compression.threshold", "17", "17"),
-    ("shutdown.grace", "0", "0"),
-    ("shutdown.timeout", "6", "6"),
-    ("shutdown.reason", "\"Back, at: noon\"", "Back, at: noon"),
-    ("outbox", "{events: 3}", "{events: 3}"),
-];
 
 #[test]
 fn key_means_the_same_in_file_variable_and_flag() {
