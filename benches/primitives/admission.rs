@@ -38,6 +38,7 @@ fn options() -> Options {
         doors: vec![Door::ByPath],
         compression_bytes_min: None,
         router: RouterLimits::default(),
+        keep_expired: false,
     }
 }
 

@@ -53,6 +53,7 @@ fn hub(members: u32, channels: u32) -> Hub {
         lane: LaneBounds { events_max: 1 << 16, bytes_max: 1 << 26 },
         channels: ChannelOptions::default(),
         fsync: Default::default(),
+        letters: Default::default(),
         ephemeral_idle_us: 3_600_000_000,
         renderers: &[],
         lines: &[],

@@ -149,6 +149,7 @@ impl World {
             lane: LaneBounds { events_max: LANE_EVENTS_MAX, bytes_max: 1000 },
             channels: ChannelOptions { clients_max: u32::from(input.clients_max % 8), slow, ..Default::default() },
             fsync: Default::default(),
+            letters: Default::default(),
             ephemeral_idle_us: 1,
             renderers: &[],
             lines: &[],

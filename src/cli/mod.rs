@@ -1,7 +1,9 @@
 //! Words typed by a person; one file per subcommand.
 
 pub mod check_config;
+pub mod client;
 pub mod config_doc;
+pub mod dead;
 pub mod doctor;
 pub mod log;
 pub mod reload;
@@ -41,6 +43,13 @@ enum Command {
         /// Its process id; without it, the only server that runs
         pid: Option<u32>,
     },
+    /// Show, retry or purge the dead letters of a running server
+    Dead {
+        #[command(subcommand)]
+        words: dead::Words,
+        #[command(flatten)]
+        server: client::Words,
+    },
     /// Look at the log of durable channels
     Log {
         #[command(subcommand)]
@@ -66,6 +75,7 @@ pub fn run() -> ExitCode {
             check_config::run(file.or(config).as_deref(), &mut stdout(), &mut stderr())
         }
         Command::Reload { pid } => reload::run(pid),
+        Command::Dead { words, server } => dead::run(&words, &server, &mut stdout()),
         Command::ConfigDoc => config_doc::run(&mut stdout()),
         Command::Log { words, config } => match words.dir() {
             Some(dir) => log::run(&words, dir),

@@ -52,6 +52,8 @@ pub const RATE_MAX: u64 = 1_000_000_000;
 pub const HISTORY_EVENTS_MAX: u64 = 1 << 24;
 /// Longest time for which an event is kept, in milliseconds: a year; longer is taken for a slip of the unit.
 pub const HISTORY_MS_MAX: u64 = 366 * 86_400_000;
+/// Most dead letters: a list, a purge or a retry looks at each, which takes some milliseconds.
+pub const DEAD_LETTERS_MAX: u64 = 100_000;
 /// Most bytes of history in memory: a large machine's.
 pub const HISTORY_BYTES_MAX: u64 = 1 << 40;
 
@@ -116,6 +118,8 @@ settings! {
         limits: Limits = Limits::default(), Nested;
         /// Events that are kept for those who come back.
         history: History = History::default(), Nested;
+        /// Events that nobody took.
+        dead_letters: DeadLetters = DeadLetters::default(), Nested;
         /// Where durable channels are kept.
         storage: Storage = Storage::default(), Nested;
         /// Exceptions by channel pattern, the first match wins. Each has a match and any of max_clients, ephemeral,
@@ -192,6 +196,22 @@ settings! {
         max_bytes: u64 = 256 << 20, Whole(QUEUE_BYTES_MIN, HISTORY_BYTES_MAX).or_zero();
         /// Whether history is also kept on disk, by storage.
         durable: bool = false, Flag;
+    }
+
+    /// Events that nobody took. Each is kept with the reason and told on the channel courier.dead; where that is durable
+    /// (channel_options), they survive a restart.
+    DeadLetters {
+        /// Letters that are kept; the oldest go first. 0: none.
+        events: usize = 1_000, Whole(0, DEAD_LETTERS_MAX);
+        /// Their bytes in memory; the oldest go first.
+        bytes: usize = 16 << 20, Whole(QUEUE_BYTES_MIN, OUTBOX_BYTES_MAX);
+        /// Seconds for which one is kept. 0: no limit.
+        ttl_ms as "ttl": u64 = 30 * 86_400_000, Seconds(0, HISTORY_MS_MAX);
+        /// Whether each event with a ttl becomes one when that ends and nobody has received it; else only those that were
+        /// published with keep: true.
+        expired: bool = false, Flag;
+        /// Whether an event that a schema refuses becomes one.
+        refused: Planned = Planned("false");
     }
 
     /// Where durable channels are kept (contract 11).

@@ -7,6 +7,9 @@ use std::sync::{Arc, OnceLock};
 /// The longest channel name, in bytes: short enough to log, to label a metric and to fit a request line.
 pub const CHANNEL_BYTES_MAX: usize = 100;
 
+/// The channel on which the server tells of dead letters. It is heard by its name alone and nobody else publishes to it.
+pub const DEAD_LETTERS: &str = "courier.dead";
+
 /// A valid channel name, cheap to clone and to hand to another core.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Channel(Arc<str>);

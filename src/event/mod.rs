@@ -1,9 +1,11 @@
 //! The nouns of the hub: what a channel is called, what an event is, how urgent, where it stands in its channel, who
 //! wants it. Each is valid once it exists, so nobody behind this room checks again.
 
+mod cause;
 mod channel;
 mod connection;
 
+mod extras;
 mod facts;
 mod filter;
 mod form;
@@ -17,12 +19,14 @@ mod reach;
 mod timestamp;
 mod walk;
 
-pub use channel::{BadChannel, CHANNEL_BYTES_MAX, Channel};
+pub use cause::Cause;
+pub use channel::{BadChannel, CHANNEL_BYTES_MAX, Channel, DEAD_LETTERS};
 pub use connection::ConnectionId;
+pub use extras::{Deaths, Extras};
 pub use facts::{BadEvent, DEPTH_MAX, Facts, Text, syntax_words, too_deep};
 pub use filter::{Filter, Priorities};
 pub use form::{FORMS_MAX, Form, LABEL_BYTES, Label, Rendered, Renderer, Renderers};
-pub use object::{Event, Extras};
+pub use object::Event;
 pub use pattern::{BadPattern, PATTERN_BYTES_MAX, Pattern, matches};
 pub(crate) use position::write_decimal;
 pub use position::{POSITION_BYTES_MAX, Position};

@@ -3,7 +3,7 @@
 //! admission; other forms of it are rendered when the first subscriber wants one.
 
 use super::form::{FORMS_MAX, Form, Rendered, Renderers};
-use super::{Channel, ConnectionId, Facts, Position, Priority, Text};
+use super::{Channel, Extras, Facts, Position, Priority, Text};
 use crate::wire::websocket::frame::HEADER_BYTES_MAX;
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -41,27 +41,6 @@ impl Late {
         let copy = |value: &Text<'_>| value.0.as_deref().map(Box::from);
         Box::new(Late { kind: copy(&facts.kind), source: copy(&facts.source), ..Late::default() })
     }
-}
-
-/// What a publisher said about an event; made only when something of it is set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Extras {
-    /// How urgent.
-    pub priority: Priority,
-    /// Not to be delivered from then on, in steady microseconds.
-    pub expires_us: Option<u64>,
-    /// Who is not to get it.
-    pub exclude: Option<ConnectionId>,
-    /// A repeat with the same one within five minutes is answered as the first was, and not delivered.
-    pub id: Option<Box<str>>,
-    /// The text is an event object of the router dialect.
-    pub router: bool,
-    /// Carried along.
-    pub target: Option<Box<str>>,
-    /// Carried along.
-    pub correlation_id: Option<Box<str>>,
-    /// Carried along (W3C trace context).
-    pub traceparent: Option<Box<str>>,
 }
 
 /// Where a string of the event stands in its text.

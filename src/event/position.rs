@@ -15,6 +15,18 @@ pub struct Position {
 pub const POSITION_BYTES_MAX: usize = 29;
 
 impl Position {
+    /// Reads the text form: the inverse of [`Position::write`].
+    pub fn parse(text: &str) -> Option<Position> {
+        let (epoch, offset) = text.split_once('-')?;
+        let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        let sound = epoch.len() == 8
+            && epoch.bytes().all(lower_hex)
+            && !offset.is_empty()
+            && offset.bytes().all(|b| b.is_ascii_digit());
+        sound
+            .then_some(Position { epoch: u32::from_str_radix(epoch, 16).ok()?, offset: offset.parse().ok()? })
+    }
+
     /// Appends the text form without allocating.
     pub fn write(self, out: &mut Vec<u8>) {
         const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -123,6 +123,9 @@ impl Hub {
         if !self.news.is_empty() {
             self.tell_news(now_us, outlet);
         }
+        if self.desk.is_dirty() {
+            self.tell_letters(now_us, outlet);
+        }
         self.subscriptions.flush(&mut Way { outlet, counters: &mut self.counters, now_us });
         if !self.subscriptions.gaps.is_empty() {
             let members = &self.subscriptions.members;
@@ -140,6 +143,7 @@ impl Hub {
     /// Whether a flush has something to send.
     pub fn is_dirty(&self) -> bool {
         !self.news.is_empty()
+            || self.desk.is_dirty()
             || !self.subscriptions.dirty_crowds.is_empty()
             || !self.subscriptions.dirty_members.is_empty()
     }

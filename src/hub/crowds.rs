@@ -98,6 +98,8 @@ pub(super) struct Crowd {
     pub turn_bytes: usize,
     /// The turn's events differ in priority.
     pub mixed: bool,
+    /// Some event of the turn is to be kept if nobody receives it.
+    pub keeps: bool,
     /// Members that wait for an answer to be let in.
     pub pending: u32,
 }
@@ -113,6 +115,7 @@ impl Crowd {
             turn: Vec::new(),
             turn_bytes: 0,
             mixed: false,
+            keeps: false,
             pending: 0,
         }
     }

@@ -5,7 +5,7 @@
 //! takes back what somebody saw. Under the others it is delivered at once and written behind.
 
 use super::pump::Reach;
-use super::{Hub, Mail, Outlet, Published, Refusal, Ticket};
+use super::{Hub, Mail, Outlet, Published, Publishing, Refusal, Ticket};
 use crate::event::{Channel, Event, Position};
 use crate::stdx::slab::Key;
 use std::collections::VecDeque;
@@ -158,6 +158,12 @@ impl Published {
     }
 }
 
+impl Publishing {
+    pub(super) fn of(published: Published) -> Publishing {
+        published.outcome().map_or_else(Publishing::Refused, Publishing::Done)
+    }
+}
+
 impl Hub {
     /// Whether an event of this channel is to be held until it is written.
     pub(super) fn holds(&self) -> bool {
@@ -244,6 +250,7 @@ impl Hub {
                 durable.epochs = epochs;
             }
         }
+        self.recall_letters();
     }
 
     /// The channel's log begins at this number now.

@@ -44,7 +44,8 @@ impl Subscriptions {
         let slot = key.slot;
         let mut parcels = std::mem::take(&mut crowd.turn);
         crowd.turn_bytes = 0;
-        let mixed = std::mem::take(&mut crowd.mixed);
+        let (mixed, keeps) = (std::mem::take(&mut crowd.mixed), std::mem::take(&mut crowd.keeps));
+        let delivered = way.counters.deliveries;
         if parcels.len() > 1 && !self.lines.is_empty() {
             parcels = self.in_lines(slot, parcels);
         }
@@ -57,6 +58,9 @@ impl Subscriptions {
             join(&parcels, &mut joined, &mut ends);
             self.send_turn(slot, &Turn { parcels: &parcels, bytes: &joined, ends: &ends, mixed }, way);
             (self.joined, self.joined_ends) = (joined, ends);
+        }
+        if keeps && way.counters.deliveries > delivered {
+            parcels.iter().for_each(|parcel| parcel.event().see());
         }
         parcels.clear();
         self.spare_turns.give(parcels);

@@ -3,6 +3,7 @@
 use super::behind::Chunk;
 use super::durable::Stored;
 use super::history::{From, Page, PageWish};
+use super::letters::{Dead, LetterAnswer, LetterAsk};
 use super::recall::LogFrom;
 use super::types::{Full, Origin, Published, Refusal, Standing};
 use crate::event::{Channel, ConnectionId, Event, Pattern, Position, Priority};
@@ -58,6 +59,12 @@ pub enum Mail {
     Read { channel: Channel, origin: Origin, wish: Box<PageWish> },
     /// The answer to `Read`.
     Page { origin: Origin, page: Box<Page> },
+    /// To the owner of the channel of dead letters: one more.
+    Bury(Box<Dead>),
+    /// To the same: something is to be done with them.
+    AskLetters { origin: Origin, ask: Box<LetterAsk> },
+    /// The answer to `AskLetters`.
+    Letters { origin: Origin, answer: Box<LetterAnswer> },
     /// From a shard with subscribers to the publisher's.
     Reached { key: Key, reached: u32, dropped: u32 },
     /// To the owner: a member of the sender's wants this channel's events, delivered to `slot`.
@@ -90,6 +97,7 @@ impl Mail {
     fn event(&self) -> Option<&Event> {
         match self {
             Mail::Publish { event, .. } | Mail::Deliver { event, .. } => Some(event),
+            Mail::Bury(dead) => Some(&dead.event),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@
 //! * `durable`: channels on disk; `recall`: reading what is kept, in memory or on disk
 //! * `patterns`, `index`: which patterns cover a channel; `watching`: how shards tell each other of them
 //! * `pump`, `outbox`, `flush`: the way of an event to the sockets
+//! * `letters`: events that nobody took
 //! * `mail`: what shards tell each other
 
 mod behind;
@@ -23,6 +24,7 @@ mod idle;
 mod index;
 mod item;
 mod joining;
+mod letters;
 mod lines;
 mod locals;
 mod mail;
@@ -52,6 +54,9 @@ pub use behind::Chunk;
 pub use durable::{Fsync, LogEpoch, LogOutcome, LogWrite, Logged, Restored, Stored};
 pub use history::{From, Keep, Page, PageWish, Recovery};
 pub use index::PatternIndex;
+pub use letters::{
+    Dead, Letter, LetterAnswer, LetterAsk, LetterBounds, LetterFilter, LetterPage, Retried, RetryOrder,
+};
 pub use mail::{Batch, Door, LaneBounds, Load, Mail, Post, Ticket};
 pub use outbox::{Bounds, Outbox};
 pub use outlet::{Outlet, Sent};
@@ -99,6 +104,7 @@ pub struct Hub {
     /// What the log was handed, and who waits for what it has.
     log: durable::Log,
     readers: Slab<recall::Reader>,
+    desk: letters::Desk,
     /// What came out since the last look.
     pub effects: Effects,
     /// What was counted; the runtime counts here too.
@@ -126,6 +132,7 @@ impl Hub {
             gathering: Slab::with_limit(PENDING_MAX),
             log: durable::Log::default(),
             readers: Slab::with_limit(PENDING_MAX),
+            desk: letters::Desk::new(options.letters),
             effects: Effects::default(),
             counters: Counters::default(),
             last_event_ms: None,
@@ -140,6 +147,7 @@ impl Hub {
     pub fn reload(&mut self, options: Options, now_us: u64) {
         (self.subscriptions.bounds, self.subscriptions.lines) = (options.outbox, options.lines);
         self.post.set_bounds(options.lane);
+        self.desk.letters.bounds = options.letters;
         self.channels.reload(options.channels.clone(), now_us, &mut self.counters);
         self.options = options;
         let channels = &self.channels;
@@ -196,6 +204,9 @@ impl Hub {
                 self.recall_page(from, &channel, wish, origin, now_us);
             }
             Mail::Page { origin, page } => self.effects.pages.push((origin, *page)),
+            Mail::Bury(dead) => self.bury_here(*dead),
+            Mail::AskLetters { origin, ask } => self.letters_asked(from, *ask, origin, now_us),
+            Mail::Letters { origin, answer } => self.effects.letters.push((origin, *answer)),
             Mail::Present { origin, present } => self.effects.present.push((origin, present)),
             Mail::Join { channel, slot, member, tag, ephemeral, from: start } => {
                 let (who, remote) = (ConnectionId::new(from, member), Some((from as u16, slot)));

@@ -3,7 +3,7 @@
 
 use super::crowds::{CrowdList, NONE};
 use super::index::PatternIndex;
-use crate::event::Pattern;
+use crate::event::{DEAD_LETTERS, Pattern};
 use crate::stdx::slab::{Key, Slab};
 use std::collections::HashMap;
 
@@ -73,6 +73,9 @@ impl Patterns {
 
     /// The crowds of all patterns that cover a channel, appended.
     pub fn crowds_of(&mut self, channel: &str, crowds: &mut Vec<u32>) {
+        if channel == DEAD_LETTERS {
+            return;
+        }
         self.found.clear();
         self.index.matching(channel, &mut self.found);
         for heard in self.found.iter().filter_map(|slot| self.slab.at(*slot)) {
@@ -131,6 +134,9 @@ impl Watched {
 
     /// The shards with a pattern that covers a channel, each once.
     pub fn shards_of(&mut self, channel: &str) -> Vec<u16> {
+        if channel == DEAD_LETTERS {
+            return Vec::new();
+        }
         self.found.clear();
         self.index.matching(channel, &mut self.found);
         let lists = self.found.iter().filter_map(|slot| self.slab.at(*slot));

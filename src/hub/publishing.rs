@@ -28,12 +28,6 @@ enum Taken {
     Held,
 }
 
-impl Publishing {
-    fn of(published: Published) -> Publishing {
-        published.outcome().map_or_else(Publishing::Refused, Publishing::Done)
-    }
-}
-
 impl Hub {
     /// Publishes an event that came in on this shard. The name must be valid.
     pub fn publish(
@@ -138,7 +132,8 @@ impl Hub {
 
     /// As the owner: numbers an event and delivers it here, unless there is no room to send it on or it is a repeat.
     fn take(&mut self, slot: u32, event: &Event, now_us: u64, outlet: &mut impl Outlet) -> Taken {
-        let id = event.extras().and_then(|extras| extras.id.as_deref());
+        let extras = event.extras();
+        let id = extras.and_then(|extras| extras.id.as_deref());
         if let Some(first) = id.and_then(|id| self.repeat(slot, id, now_us)) {
             let is_held = first.position.offset > self.channels.at(slot).position.offset;
             return if is_held { Taken::Refused(Refusal::MailboxFull) } else { Taken::Repeat(first) };
@@ -157,6 +152,9 @@ impl Hub {
             true => (self.hold(slot, event), Reach::default()),
             false => self.number(slot, event, now_us, outlet),
         };
+        if extras.is_some_and(|extras| extras.keep) {
+            self.watch_over(slot, event, position);
+        }
         if let Some(id) = id {
             let channel = &self.channels.at(slot).channel;
             self.counters.ids_dropped += self.remembered.note(channel, id, position, reach, now_us);

@@ -50,13 +50,14 @@ impl Subscriptions {
         counters: &mut Counters,
     ) -> Reach {
         let mut reach = Reach::default();
-        let mut excluded = NONE;
+        let (mut excluded, mut keeps) = (NONE, false);
         if let Some(extras) = arrival.event.extras() {
             if arrival.event.is_expired(arrival.now_us) {
                 counters.events_expired += 1;
                 return reach;
             }
             excluded = extras.exclude.map_or(NONE, |id| self.exclude(id));
+            keeps = extras.keep;
         }
         self.delivery += 1;
         if self.locals.at(local).is_some_and(|local| local.resolved != self.patterns.version) {
@@ -91,6 +92,7 @@ impl Subscriptions {
                         self.dirty_crowds.push(Key { slot, generation: crowd.generation });
                     }
                 }
+                crowd.keeps |= keeps;
                 crowd.turn_bytes += parcel.len();
                 crowd.turn.push(Carried::new(parcel, shared.as_ref()));
                 reach.reached += crowd.direct.len() as u32;

@@ -58,6 +58,8 @@ pub(super) enum Reader {
         /// What was found so far.
         found: Vec<(Position, Event)>,
     },
+    /// The dead letters of an earlier life.
+    Letters,
 }
 
 /// A row that is wanted for a subscription that catches up.
@@ -122,7 +124,7 @@ impl Hub {
         }
     }
 
-    fn ask_log(
+    pub(super) fn ask_log(
         &mut self,
         reader: Reader,
         channel: &Channel,
@@ -161,6 +163,7 @@ impl Hub {
                 let page = self.whole_page(slot.slot, &wish, found, next, now_us);
                 self.answer_page(shard, origin, page);
             }
+            Some(Reader::Letters) => self.letters_found(events, next, now_us),
             None => {}
         }
     }

@@ -3,7 +3,7 @@
 use super::channels::Channels;
 use super::history::Keep;
 use super::slow::Slow;
-use crate::event::{Channel, matches};
+use crate::event::{Channel, DEAD_LETTERS, matches};
 
 /// What an operator set for the channels that match a pattern; the first match wins.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,8 @@ impl Channels {
     /// Its limit of members, whether it vanishes with its last one, whether it is configured.
     pub fn traits_of(&self, channel: &Channel) -> (u32, bool, bool) {
         let rule = self.rule_of(channel.as_str());
-        let configured = self.options.configured.contains(channel);
+        // Letters are kept by their numbers in their channel, so it never begins anew.
+        let configured = channel.as_str() == DEAD_LETTERS || self.options.configured.contains(channel);
         let ephemeral = rule.is_some_and(|rule| rule.ephemeral) || vanishes(channel.as_str());
         (self.clients_max_of(channel.as_str()), ephemeral && !configured, configured)
     }

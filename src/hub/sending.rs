@@ -111,6 +111,11 @@ impl Outbox {
             left -= len;
             let item = self.items.pop_front().expect("just seen");
             self.ordered_from = self.ordered_from.saturating_sub(1);
+            if self.mortals > 0
+                && let Some((parcel, _)) = item.parcel()
+            {
+                parcel.event().see();
+            }
             self.discount(&item);
         }
         self.sent = left;

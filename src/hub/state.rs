@@ -31,13 +31,26 @@ impl Hub {
         let idle = self.channels.idle_ephemeral.first();
         let forgotten_us = idle.map(|(_, since)| since + self.options.ephemeral_idle_us);
         let aged_us = self.channels.kept.ages.due_us().map(|due_us| due_us.next_multiple_of(AGE_GRAIN_US));
-        [forgotten_us, aged_us].into_iter().flatten().min()
+        let letters_ms = self.desk.letters.due_ms();
+        let letters_us =
+            letters_ms.map(|due_ms| due_ms.saturating_sub(self.unix_ms_at_0).saturating_mul(1000));
+        let due_us = [
+            forgotten_us,
+            aged_us,
+            letters_us.map(|due_us| due_us.next_multiple_of(AGE_GRAIN_US)),
+            self.desk.keepsakes.due_us(),
+        ];
+        due_us.into_iter().flatten().min()
     }
 
     /// Forgets what is too old, and ephemeral channels that nobody came to hear; costs next to nothing while there is
     /// none.
     pub fn sweep(&mut self, now_us: u64) {
         self.expire_history(now_us);
+        if self.desk.is_ticking() {
+            self.desk.letters.expire(self.unix_ms_at(now_us));
+            self.bury_missed(now_us);
+        }
         while let Some((slot, since)) = self.channels.idle_ephemeral.first()
             && since + self.options.ephemeral_idle_us <= now_us
         {

@@ -2,6 +2,7 @@
 //! `tests/simulation`.
 
 mod disk;
+mod letters;
 mod pair;
 mod past;
 mod replay;
@@ -56,6 +57,7 @@ fn options() -> Options {
         lane: LaneBounds { events_max: 10, bytes_max: 1000 },
         channels: ChannelOptions::default(),
         fsync: Fsync::default(),
+        letters: LetterBounds { events_max: 5, bytes_max: 100_000, age_max_ms: 10_000 },
         ephemeral_idle_us: 1,
         renderers: &[envelope, envelope],
         lines: &[],

@@ -2,6 +2,7 @@
 
 use super::durable::{Fsync, LogWrite, Stored};
 use super::history::{From, Page, Recovery};
+use super::letters::{LetterAnswer, LetterBounds, RetryOrder};
 use super::recall::LogRead;
 use super::{Bounds, ChannelOptions, LaneBounds};
 use crate::event::{Channel, ConnectionId, Filter, Form, Label, Pattern, Position, Renderers};
@@ -24,6 +25,8 @@ pub struct Options {
     pub channels: ChannelOptions,
     /// When an event of a durable channel counts as stored.
     pub fsync: Fsync,
+    /// How many dead letters are kept, over all shards.
+    pub letters: LetterBounds,
     /// Ephemeral channels that were published to and never heard are forgotten after so long.
     pub ephemeral_idle_us: u64,
     /// How each form of an event is made.
@@ -240,4 +243,8 @@ pub struct Effects {
     pub reads: Vec<LogRead>,
     /// What is kept of a channel.
     pub pages: Vec<(Origin, Page)>,
+    /// What became of questions about dead letters.
+    pub letters: Vec<(Origin, LetterAnswer)>,
+    /// Dead letters to be published again.
+    pub retries: Vec<RetryOrder>,
 }

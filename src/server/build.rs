@@ -5,7 +5,8 @@ use crate::admin::Facts;
 use crate::config::{self, Dialect, HeartbeatFormat, Listener, Settings, Stamp};
 use crate::event::Channel;
 use crate::hub::{
-    self, Batch, Bounds, ChannelOptions, ChannelRule, Fsync, Keep, LaneBounds, RouterQueue, Slow,
+    self, Batch, Bounds, ChannelOptions, ChannelRule, Fsync, Keep, LaneBounds, LetterBounds, RouterQueue,
+    Slow,
 };
 use crate::mailbox::budget::Budget;
 use crate::mailbox::census::Census;
@@ -138,6 +139,7 @@ fn session(settings: &Settings) -> session::Options {
             queue_events_max: settings.router.max_queue_size,
             multi_queue: settings.router.multi_queue,
         },
+        keep_expired: settings.dead_letters.expired,
     }
 }
 
@@ -186,6 +188,11 @@ fn hub(settings: &Settings, shard: usize, shards: usize, echo: bool) -> hub::Opt
             history_bytes_max: history_bytes_max(settings),
         },
         fsync: fsync(settings),
+        letters: LetterBounds {
+            events_max: settings.dead_letters.events,
+            bytes_max: settings.dead_letters.bytes,
+            age_max_ms: settings.dead_letters.ttl_ms,
+        },
         ephemeral_idle_us: EPHEMERAL_IDLE_US,
         renderers: RENDERERS,
         lines: if settings.freqsearch.join { &[FREQSEARCH, FREQSEARCH_Z] } else { &[] },

@@ -12,6 +12,7 @@ pub mod command;
 pub mod dialect;
 pub mod heartbeat;
 pub mod history;
+pub mod letters;
 pub mod origin;
 pub mod publisher;
 pub mod query;
@@ -67,6 +68,8 @@ pub struct Options {
     pub compression_bytes_min: Option<usize>,
     /// Of the dialect `router`.
     pub router: RouterLimits,
+    /// Every event with a time to live becomes a dead letter if it expires unseen.
+    pub keep_expired: bool,
 }
 
 impl Options {
@@ -140,6 +143,7 @@ pub(crate) mod tests_support {
             doors: vec![Door::ByPath],
             compression_bytes_min: None,
             router: RouterLimits::default(),
+            keep_expired: false,
         }
     }
 }

@@ -187,15 +187,25 @@ fn places(text: &str) -> Option<Vec<Option<Position>>> {
     text.split(',').map(place).collect()
 }
 
+/// Channel names in a report, unless `?limit=` asks for fewer (contract 16).
+const REPORT_NAMES_MAX: usize = 1000;
+
+/// How many channel names a report is to have at most.
+///
+/// # Errors
+/// 400 when that is no number of names.
+pub fn names_asked(raw: &str) -> Result<usize, Refusal> {
+    let Some((_, text)) = query(raw).find(|(name, _)| name == "limit") else { return Ok(REPORT_NAMES_MAX) };
+    match text.parse::<usize>() {
+        Ok(n @ 1..=REPORT_NAMES_MAX) => Ok(n),
+        _ => Err(Refusal::new(400, "Invalid query", format!("limit must be 1 to {REPORT_NAMES_MAX}"))
+            .at("/limit", "must be 1 to 1000")),
+    }
+}
+
 /// Reads the text form of a position.
 pub fn position(text: &str) -> Option<Position> {
-    let (epoch, offset) = text.split_once('-')?;
-    let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    let sound = epoch.len() == 8
-        && epoch.bytes().all(lower_hex)
-        && !offset.is_empty()
-        && offset.bytes().all(|b| b.is_ascii_digit());
-    sound.then_some(Position { epoch: u32::from_str_radix(epoch, 16).ok()?, offset: offset.parse().ok()? })
+    Position::parse(text)
 }
 
 pub(super) fn refusal(faults: &[(&'static str, String)]) -> Refusal {

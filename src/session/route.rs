@@ -18,6 +18,10 @@ pub enum Route<'r> {
     Document(Document),
     /// Stored events of a channel.
     History(&'r str),
+    /// Dead letters: show them, or purge them.
+    Letters,
+    /// Publish dead letters again.
+    RetryLetters,
     /// Server-sent events; the channels are in the query when it is `None`.
     Stream(Option<&'r str>),
     /// A socket.
@@ -71,7 +75,7 @@ pub enum Socket<'r> {
 const CHANNEL: &str = "{channel}";
 
 /// Every path there is (`/echo` only where it is switched on). Where two fit, the one without a channel goes first.
-pub const ROUTES: [(&str, Route<'static>); 20] = [
+pub const ROUTES: [(&str, Route<'static>); 22] = [
     ("/publish/{channel}", Route::Publish(None)),
     ("/publish", Route::Publish(None)),
     ("/publish/batch", Route::Batch),
@@ -82,6 +86,8 @@ pub const ROUTES: [(&str, Route<'static>); 20] = [
     ("/", Route::Socket(Socket::Router)),
     ("/router", Route::Socket(Socket::Router)),
     ("/history/{channel}", Route::History("")),
+    ("/dead-letters", Route::Letters),
+    ("/dead-letters/retry", Route::RetryLetters),
     ("/sse/{channel}", Route::Stream(None)),
     ("/sse", Route::Stream(None)),
     ("/health", Route::Report(Report::Health)),
@@ -98,7 +104,8 @@ impl Route<'_> {
     /// The methods that it takes, as `Allow` names them.
     pub const fn methods(&self) -> &'static str {
         match self {
-            Route::Publish(_) | Route::Batch => "POST, OPTIONS",
+            Route::Publish(_) | Route::Batch | Route::RetryLetters => "POST, OPTIONS",
+            Route::Letters => "GET, HEAD, DELETE, OPTIONS",
             Route::Report(_) | Route::Document(_) | Route::History(_) => "GET, HEAD, OPTIONS",
             Route::Stream(_) | Route::Socket(_) => "GET, OPTIONS",
             Route::Options(methods) => methods,
@@ -109,7 +116,8 @@ impl Route<'_> {
         matches!(
             (self, method),
             (_, Method::Options)
-                | (Route::Publish(_) | Route::Batch, Method::Post)
+                | (Route::Publish(_) | Route::Batch | Route::RetryLetters, Method::Post)
+                | (Route::Letters, Method::Get | Method::Head | Method::Delete)
                 | (Route::Report(_) | Route::Document(_) | Route::History(_), Method::Get | Method::Head)
                 | (Route::Stream(_) | Route::Socket(_), Method::Get)
         )

@@ -140,6 +140,7 @@ impl Plan {
         Options {
             rates: courier::runtime::shard::Rates::default(),
             session: session::Options {
+                keep_expired: false,
                 event_bytes_max: EVENT_BYTES_MAX,
                 message_bytes_max: 1000,
                 subscriptions_max: self.subscriptions_max,
@@ -186,6 +187,7 @@ impl Plan {
                     ..ChannelOptions::default()
                 },
                 fsync: Default::default(),
+                letters: Default::default(),
                 ephemeral_idle_us: EPHEMERAL_IDLE_US,
                 renderers: forms::RENDERERS,
                 lines: &[],

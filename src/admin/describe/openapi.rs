@@ -13,6 +13,7 @@ pub fn document(interface: &Interface) -> Value {
         "tags": [
             { "name": "publish", "description": "Events in." },
             { "name": "streams", "description": "Events out, as server-sent events." },
+            { "name": "dead letters", "description": "Events that nobody took." },
             { "name": "state", "description": "What the server is doing." },
             { "name": "descriptions", "description": "This document and its sibling." },
         ],
@@ -28,6 +29,8 @@ fn item(path: &Path, interface: &Interface) -> Value {
     let methods = path.methods.split(", ").map(|method| {
         let done = match method {
             "HEAD" => as_head(&main),
+            "DELETE" => operation(&format!("DELETE {}", path.path), interface)
+                .unwrap_or_else(|| panic!("nobody knows what is deleted at {}", path.path)),
             "OPTIONS" => options(&main, path),
             _ => main.clone(),
         };

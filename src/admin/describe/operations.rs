@@ -1,6 +1,7 @@
 //! What is done at each path that speaks HTTP.
 
 use super::{Interface, reference};
+use crate::event::Cause;
 use serde_json::{Map, Value, json};
 
 /// The statuses of refusals, and when they come.
@@ -26,6 +27,27 @@ pub fn operation(path: &str, interface: &Interface) -> Option<Value> {
         "/publish/{channel}" => publish_to_channel(),
         "/publish/batch" => batch(interface),
         "/history/{channel}" => history(),
+        "/dead-letters" => dead_letters(
+            "dead_letters",
+            "Dead letters, oldest first.",
+            letter_page(),
+            "DeadLetters",
+            "With an id, that one.",
+        ),
+        "DELETE /dead-letters" => dead_letters(
+            "purge_dead_letters",
+            "Forget dead letters. Which must be said; all=true means all.",
+            letter_filter(true),
+            "Purged",
+            "How many are gone.",
+        ),
+        "/dead-letters/retry" => dead_letters(
+            "retry_dead_letters",
+            "Publish dead letters again, at most 256 at once. Those that are taken are letters no more.",
+            letter_filter(true),
+            "Retried",
+            "What became of each, and how many more there are.",
+        ),
         "/sse" => stream("stream", true),
         "/sse/{channel}" => stream("stream_channel", false),
         "/health" => state(
@@ -213,6 +235,52 @@ fn history() -> Value {
             parameter("order", "newest: the newest of them, and those first.", json!({ "type": "string", "enum": ["oldest", "newest"], "default": "oldest" })),
         ],
         "responses": answers(json_answer("Of an unknown channel everything is null or empty.", reference("History")), &OF_QUESTION),
+    })
+}
+
+/// Which letters are meant; all that is given must hold.
+fn letter_filter(all: bool) -> Vec<Value> {
+    let parameter = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "description": description, "schema": schema });
+    let causes = Cause::ALL.map(Cause::word);
+    let mut filter = vec![
+        parameter("id", "This one; 404 when there is none.", reference("Position")),
+        parameter("channel", "Of events of this channel.", reference("Channel")),
+        parameter("reason", "For this reason.", json!({ "type": "string", "enum": causes })),
+        parameter(
+            "before",
+            "That died before this time.",
+            json!({ "type": "string", "format": "date-time" }),
+        ),
+    ];
+    if all {
+        filter.push(parameter(
+            "all",
+            "All of them, without any other parameter.",
+            json!({ "const": "true" }),
+        ));
+    }
+    filter
+}
+
+fn letter_page() -> Vec<Value> {
+    let mut page = letter_filter(false);
+    page.push(json!({ "name": "after", "in": "query", "description": "Behind this one.", "schema": reference("Position") }));
+    page.push(json!({
+        "name": "limit", "in": "query", "description": "Letters in one answer.",
+        "schema": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 },
+    }));
+    page
+}
+
+fn dead_letters(id: &str, summary: &str, parameters: Vec<Value>, shape: &str, answer: &str) -> Value {
+    let mut responses = answers(json_answer(answer, reference(shape)), &["400", "431", "503"]);
+    responses["404"] = json_answer("There is no letter of this id.", reference("Refusal"));
+    json!({
+        "operationId": id,
+        "summary": summary,
+        "tags": ["dead letters"],
+        "parameters": parameters,
+        "responses": responses,
     })
 }
 

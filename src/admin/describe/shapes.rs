@@ -4,7 +4,7 @@ use super::{Interface, common_shapes, object, reference};
 use serde_json::{Map, Value, json};
 
 /// Objects, by the words of [`object`].
-const OBJECTS: [(&str, &str); 10] = [
+const OBJECTS: [(&str, &str); 15] = [
     (
         "Published",
         "status=published channel:Channel event_type:string|null timestamp:Timestamp clients_reached:count id:Position stored?:string",
@@ -23,6 +23,18 @@ const OBJECTS: [(&str, &str); 10] = [
          component?:string size_bytes?:count max_size_bytes?:count",
     ),
     ("History", "channel:Channel epoch:string|null first:Position|null last:Position|null events:[Stored]"),
+    ("DeadLetters", "total:count letters:[DeadLetter]"),
+    (
+        "DeadLetter",
+        "id:Position type=dead_letter channel:Channel position:Position|null reason:string detail:string attempts:count \
+         retries:count subscription:string|null priority:Priority router:boolean timestamp:Timestamp event:Event",
+    ),
+    ("Purged", "purged:count"),
+    ("Retried", "retried:count failed:count left:count letters:[RetriedLetter]"),
+    (
+        "RetriedLetter",
+        "id:Position channel:Channel status:string position?:Position clients_reached?:count error?:string message?:string",
+    ),
     ("Stored", "id:Position timestamp:Timestamp event:Event"),
     ("Live", "status=alive"),
     (
@@ -56,7 +68,9 @@ pub fn shapes(interface: &Interface) -> Map<String, Value> {
 }
 
 fn publish_request(key_chars: usize) -> Value {
-    let mut schema = object("channel:Channel data:Event priority?:Priority|null exclude?:ConnectionId|null");
+    let mut schema = object(
+        "channel:Channel data:Event priority?:Priority|null exclude?:ConnectionId|null keep?:boolean|null",
+    );
     schema["properties"]["id"] = json!({
         "description": "A repeat within five minutes gets the first answer, and delivers nothing.",
         "type": ["string", "null"], "minLength": 1, "maxLength": key_chars,

@@ -1,7 +1,7 @@
 //! One value of every key that is built.
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-pub(super) const SAMPLES: [(&str, &str, &str); 74] = [
+pub(super) const SAMPLES: [(&str, &str, &str); 78] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -40,6 +40,10 @@ pub(super) const SAMPLES: [(&str, &str, &str); 74] = [
     ("history.ttl", "0.5", "0.5"),
     ("history.max_bytes", "65536", "65536"),
     ("history.durable", "true", "true"),
+    ("dead_letters.events", "5", "5"),
+    ("dead_letters.bytes", "4096", "4096"),
+    ("dead_letters.ttl", "0.5", "0.5"),
+    ("dead_letters.expired", "true", "true"),
     ("storage.dir", "/var/lib/courier", "/var/lib/courier"),
     ("storage.fsync", "always", "always"),
     ("storage.fsync_interval_ms", "10", "10"),

@@ -7,10 +7,12 @@
 
 mod batches;
 mod connection;
+mod effects;
 mod ending;
 mod heartbeat;
 mod history;
 mod keeping;
+mod letters;
 mod limits;
 mod log;
 mod messages;
@@ -105,6 +107,8 @@ pub struct Shard<D: Driver> {
     said: Vec<u8>,
     inflater: Inflater,
     under_way: batches::UnderWay,
+    /// Dead letters that are published again.
+    retrying: Slab<letters::Retrying>,
     due: Vec<u32>,
 }
 
@@ -148,6 +152,7 @@ impl<D: Driver> Shard<D> {
             said: Vec::new(),
             inflater: Inflater::default(),
             under_way: batches::UnderWay::default(),
+            retrying: Slab::with_limit(letters::RETRIES_MAX),
             due: Vec::new(),
         }
     }
@@ -330,32 +335,6 @@ impl<D: Driver> Shard<D> {
         !self.port.is_empty()
             || self.shared.drain.stage() != self.stage
             || self.shared.reload.revision() != self.revision
-    }
-
-    /// Acts on what came out of the hub.
-    fn effects(&mut self, driver: &mut D, now: Now) {
-        while let Some(answer) = self.hub.effects.answers.pop() {
-            self.publish_answered(driver, answer, now);
-        }
-        while let Some(joined) = self.hub.next_joined() {
-            self.join_answered(driver, joined, now);
-        }
-        while let Some(gap) = self.hub.effects.gaps.pop() {
-            self.tell_gap(&gap);
-        }
-        while let Some((origin, present)) = self.hub.effects.present.pop() {
-            self.presence_answered(driver, origin, &present, now);
-        }
-        while let Some((origin, page)) = self.hub.effects.pages.pop() {
-            self.page_answered(driver, origin, &page, now);
-        }
-        while let Some((to, key, names_max)) = self.hub.effects.asked.pop() {
-            let own = self.state();
-            self.hub.answer_gather(to, key, names_max, own);
-        }
-        while let Some((origin, snapshot)) = self.hub.effects.gathered.pop() {
-            self.gather_answered(driver, origin, &snapshot, now);
-        }
     }
 
     /// This shard's own state, but for what the hub knows.

@@ -3,9 +3,10 @@
 
 use super::super::driver::Driver;
 use super::batches::Item;
+use super::letters::is_retry;
 use super::requests::draining;
 use super::{Shard, Sockets};
-use crate::event::Event;
+use crate::event::{DEAD_LETTERS, Event};
 use crate::hub::{self, Answer as PublishAnswer, Origin, Published, Publishing, Stored};
 use crate::mailbox::drain::Stage;
 use crate::session::Refusal;
@@ -131,6 +132,9 @@ impl<D: Driver> Shard<D> {
         origin: Origin,
         now: Now,
     ) -> Outcome {
+        if channel == DEAD_LETTERS {
+            return Outcome::Refused(reserved());
+        }
         let mut outlet = Sockets { driver, connections: &self.connections };
         match self.hub.publish(channel, event, origin, now.steady_us, &mut outlet) {
             Publishing::Done(published) => {
@@ -156,6 +160,9 @@ impl<D: Driver> Shard<D> {
 
     /// A publish that other shards had a part in is done.
     pub(super) fn publish_answered(&mut self, driver: &mut D, answer: PublishAnswer, now: Now) {
+        if is_retry(answer.origin) {
+            return self.retry_answered(answer);
+        }
         match answer.outcome {
             Ok(_) => self.hub.counters.published += 1,
             Err(_) => {
@@ -241,6 +248,12 @@ impl<D: Driver> Shard<D> {
             Err(refusal) => self.refuse_publish(publisher, &form, &refusal),
         }
     }
+}
+
+/// Nobody but the server tells of dead letters.
+fn reserved() -> Refusal {
+    let words = format!("{DEAD_LETTERS} is the server's own channel: it tells of dead letters there");
+    Refusal::new(403, "Reserved channel", words).at("/channel", "is the server's own")
 }
 
 /// Whether the head says more of an event than most do.

@@ -9,14 +9,12 @@ use crate::hub::{Origin, Sent};
 use crate::mailbox::drain::Stage;
 use crate::metrics::Snapshot;
 use crate::session::publisher::{Answer, Form, JSON, Next, Publisher, Settled, Silence};
+use crate::session::query::names_asked;
 use crate::session::route::{Document, Report, Route, Socket, route};
 use crate::session::{Door, Refusal};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
-use crate::wire::http::{Head, head as read_head, query};
-
-/// Channel names in a report, unless `?limit=` asks for fewer (contract 16).
-const REPORT_NAMES_MAX: usize = 1000;
+use crate::wire::http::{Head, head as read_head};
 
 /// A publisher that is told to come back should wait so long, in seconds: long enough for a full mailbox to empty
 /// or a restart to end.
@@ -201,6 +199,10 @@ impl<D: Driver> Shard<D> {
             }
             Ok(Route::History(channel)) => {
                 self.history(key, publisher, form, channel, head.query, now);
+                Fate::Stays
+            }
+            Ok(Route::Letters | Route::RetryLetters) => {
+                self.letters(key, publisher, form, head, now);
                 Fate::Stays
             }
             Ok(Route::Options(methods)) => {
@@ -400,15 +402,6 @@ impl<D: Driver> Shard<D> {
                 self.wheel.set(key.slot, now.steady_us + LINGER_US);
             }
         }
-    }
-}
-
-fn names_asked(asked: &str) -> Result<usize, Refusal> {
-    let Some((_, text)) = query(asked).find(|(name, _)| name == "limit") else { return Ok(REPORT_NAMES_MAX) };
-    match text.parse::<usize>() {
-        Ok(n @ 1..=REPORT_NAMES_MAX) => Ok(n),
-        _ => Err(Refusal::new(400, "Invalid query", format!("limit must be 1 to {REPORT_NAMES_MAX}"))
-            .at("/limit", "must be 1 to 1000")),
     }
 }
 

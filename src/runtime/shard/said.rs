@@ -76,7 +76,7 @@ impl<D: Driver> Shard<D> {
             Ok(published) if is_router => {
                 router::published(&event_id, published.dropped > 0 && published.reached == 0)
             }
-            Err(_) if is_router => router::published(&event_id, true),
+            Err(refusal) if is_router && refusal.status != 403 => router::published(&event_id, true),
             Ok(published) => {
                 let body = self.result(head, Ok(published), keep);
                 v1::published(&reference, &body)

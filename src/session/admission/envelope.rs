@@ -26,6 +26,7 @@ struct Envelope<'b> {
     id: Option<&'b str>,
     ttl: Option<&'b str>,
     exclude: Option<&'b str>,
+    keep: Option<&'b str>,
 }
 
 /// What an envelope holds.
@@ -127,6 +128,7 @@ impl<'b> Envelope<'b> {
                 b"id" => set(&mut envelope.id, "id", unless_null(walk)?)?,
                 b"ttl" => set(&mut envelope.ttl, "ttl", unless_null(walk)?)?,
                 b"exclude" => set(&mut envelope.exclude, "exclude", unless_null(walk)?)?,
+                b"keep" => set(&mut envelope.keep, "keep", unless_null(walk)?)?,
                 _ => walk.pass()?,
             }
             more = walk.more()?;
@@ -171,9 +173,8 @@ fn unless_null<'b>(walk: &mut Walk<'b>) -> Result<Option<&'b str>, Stray> {
 impl Envelope<'_> {
     /// What is beyond the ordinary. Where a field is at fault the result is not used.
     fn extras(&self, now: Now, faults: &mut Vec<(&str, String)>) -> Option<Box<Extras>> {
-        let ordinary =
-            self.priority.is_none() && self.id.is_none() && self.ttl.is_none() && self.exclude.is_none();
-        if ordinary {
+        let given = [self.priority, self.id, self.ttl, self.exclude, self.keep];
+        if given.iter().all(Option::is_none) {
             return None;
         }
         let mut extras = Extras::default();
@@ -203,6 +204,11 @@ impl Envelope<'_> {
             if extras.exclude.is_none() {
                 faults.push(("/exclude", "must be a connection id: conn_ and 12 hex digits".to_owned()));
             }
+        }
+        match self.keep {
+            None | Some("false") => {}
+            Some("true") => extras.keep = true,
+            Some(_) => faults.push(("/keep", "must be true or false".to_owned())),
         }
         (extras != Extras::default()).then(|| Box::new(extras))
     }
@@ -283,6 +289,7 @@ mod tests {
             ("id", &["5", "\"\"", "[]", &id]),
             ("ttl", &["0", "-1", "\"soon\"", "[]"]),
             ("exclude", &["5", "\"me\"", "{}"]),
+            ("keep", &["1", "\"true\"", "[]"]),
         ] {
             for value in values {
                 let text = format!(r#"{{"channel":"a","data":{{"x":1}},"{field}":{value}}}"#);

@@ -165,9 +165,12 @@ impl<'b> Draft<'b> {
         options: &Options,
         now: Now,
     ) -> Result<Admitted<'b>, Refusal> {
-        let Draft { channel, text, facts, extras } = self;
+        let Draft { channel, text, facts, mut extras } = self;
         check_sizes(text, &facts, limits)?;
         check_source(&facts, service)?;
+        if let Some(extras) = &mut extras {
+            extras.keep = extras.expires_us.is_some() && (extras.keep || options.keep_expired);
+        }
         let text = match options.stamp {
             Stamp::Always if facts.timestamp.0.is_none() => Cow::Owned(stamped(text, now)),
             _ => Cow::Borrowed(text),
