@@ -171,6 +171,14 @@ impl Key {
         &self.fingerprint
     }
 
+    /// A signature, if it is a shared secret.
+    pub(super) fn sign(&self, text: &[u8]) -> Option<hmac::Tag> {
+        match &self.material {
+            Material::Secret(key) => Some(hmac::sign(key, text)),
+            Material::Rsa(_) | Material::Point(_) => None,
+        }
+    }
+
     /// Whether `signature` over `signed` is by this key. HMACs are compared in constant time.
     pub(super) fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
         match &self.material {

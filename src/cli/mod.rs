@@ -5,10 +5,13 @@ pub mod client;
 pub mod config_doc;
 pub mod dead;
 pub mod doctor;
+pub mod key;
 pub mod log;
 pub mod reload;
 pub mod serve;
+pub mod token;
 
+use crate::config::{self, Loaded, Mistakes};
 use clap::{Parser, Subcommand};
 use std::io::{stderr, stdout};
 use std::path::PathBuf;
@@ -58,6 +61,25 @@ enum Command {
         #[arg(long, value_name = "FILE", global = true)]
         config: Option<PathBuf>,
     },
+    /// Print a token for a user, signed with the secret of the settings: for tests
+    Token {
+        #[command(flatten)]
+        words: token::Words,
+        /// The settings file; config/courier.yaml if it is there
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Make, list and revoke the API keys of services
+    Key {
+        #[command(subcommand)]
+        words: key::Words,
+        /// The file of keys; auth.api_keys_file of the settings if not given
+        #[arg(long, value_name = "FILE", global = true)]
+        file: Option<PathBuf>,
+        /// The settings file; config/courier.yaml if it is there
+        #[arg(long, value_name = "FILE", global = true)]
+        config: Option<PathBuf>,
+    },
     /// Tell what this machine lacks, and the command that mends it
     Doctor {
         /// The settings file; config/courier.yaml if it is there
@@ -79,20 +101,36 @@ pub fn run() -> ExitCode {
         Command::ConfigDoc => config_doc::run(&mut stdout()),
         Command::Log { words, config } => match words.dir() {
             Some(dir) => log::run(&words, dir),
-            None => match crate::config::read(config.as_deref(), Vec::new()) {
-                Ok(loaded) => log::run(&words, loaded.settings.storage.dir.as_ref()),
-                Err(mistakes) => {
-                    eprintln!("{mistakes}");
+            None => with(config::read(config.as_deref(), Vec::new()), |loaded| {
+                log::run(&words, loaded.settings.storage.dir.as_ref())
+            }),
+        },
+        Command::Token { words, config } => {
+            with(config::read(config.as_deref(), Vec::new()), |loaded| token::run(&words, loaded))
+        }
+        Command::Key { words, file: Some(file), .. } => key::run(&words, &file),
+        Command::Key { words, file: None, config } => {
+            with(config::read_alone(config.as_deref()), |loaded| match &*loaded.settings.auth.api_keys_file {
+                "" => {
+                    eprintln!("courier: no file of keys: give auth.api_keys_file, or --file FILE");
                     ExitCode::FAILURE
                 }
-            },
-        },
-        Command::Doctor { config } => match crate::config::read(config.as_deref(), Vec::new()) {
-            Ok(loaded) => doctor::run(&crate::server::needs(&loaded.settings)),
-            Err(mistakes) => {
-                eprintln!("{mistakes}");
-                ExitCode::FAILURE
-            }
-        },
+                file => key::run(&words, file.as_ref()),
+            })
+        }
+        Command::Doctor { config } => with(config::read(config.as_deref(), Vec::new()), |loaded| {
+            doctor::run(&crate::server::needs(&loaded.settings))
+        }),
+    }
+}
+
+/// Does something with the settings, or tells what is wrong with them.
+fn with(read: Result<Loaded, Mistakes>, act: impl FnOnce(&Loaded) -> ExitCode) -> ExitCode {
+    match read {
+        Ok(loaded) => act(&loaded),
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            ExitCode::FAILURE
+        }
     }
 }

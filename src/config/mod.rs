@@ -60,11 +60,24 @@ pub struct Loaded {
     pub notes: Vec<String>,
 }
 
-/// Reads the file (`config`, else `config/courier.yaml` if there) and the environment, and loads them with the flags.
+/// Reads the file (`config`, else `config/courier.yaml` if there), the environment, and the files that settings name,
+/// and loads them with the flags.
 ///
 /// # Errors
 /// All mistakes at once; a file that cannot be read is one.
 pub fn read(config: Option<&Path>, flags: Vec<(String, String)>) -> Result<Loaded, Mistakes> {
+    load(Sources { files: Some(read_named), ..sources(config, flags)? })
+}
+
+/// As [`read`], without the files that settings name: for a command that makes such a file.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_alone(config: Option<&Path>) -> Result<Loaded, Mistakes> {
+    load(sources(config, Vec::new())?)
+}
+
+fn sources(config: Option<&Path>, flags: Vec<(String, String)>) -> Result<Sources, Mistakes> {
     let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let environment = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect();
     let default = Path::new(DEFAULT_FILE);
@@ -72,7 +85,7 @@ pub fn read(config: Option<&Path>, flags: Vec<(String, String)>) -> Result<Loade
         None => None,
         Some(path) => Some((path.to_owned(), read_text(path)?)),
     };
-    load(Sources { file, environment, flags, files: Some(read_named) })
+    Ok(Sources { file, environment, flags, files: None })
 }
 
 /// A file that a setting names, relative to the working folder.
