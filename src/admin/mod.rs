@@ -2,7 +2,7 @@
 
 pub mod describe;
 
-use crate::metrics::{ChannelCount, Snapshot};
+use crate::metrics::{Certificates, ChannelCount, Snapshot};
 use crate::stdx::clock::{Now, rfc3339_ms};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub struct Facts {
     pub sockets_max: usize,
     /// When the server was started, in steady microseconds.
     pub started_us: u64,
+    /// What its TLS listeners serve, if it has some.
+    pub certificates: Option<Certificates>,
     /// Its interface, described.
     pub documents: Arc<describe::Documents>,
 }
@@ -92,7 +94,7 @@ pub fn stats(snapshot: &Snapshot, facts: &Facts, now: Now) -> (u16, Vec<u8>) {
         let max = if count.clients_max == 0 { json!("unlimited") } else { json!(count.clients_max) };
         json!({ "active_clients": count.clients, "max_clients": max })
     });
-    let body = json!({
+    let mut body = json!({
         "uptime_seconds": uptime_s(facts, now),
         "total_connections": totals.sockets_opened,
         "total_messages_sent": totals.deliveries,
@@ -102,7 +104,28 @@ pub fn stats(snapshot: &Snapshot, facts: &Facts, now: Now) -> (u16, Vec<u8>) {
         "channels": channels,
         "shards": snapshot.shards.iter().map(shard).collect::<Vec<_>>(),
     });
+    if let Some(certificates) = &facts.certificates {
+        body["tls"] = tls(snapshot, certificates);
+    }
     (200, body.to_string().into_bytes())
+}
+
+fn tls(snapshot: &Snapshot, certificates: &Certificates) -> Value {
+    let totals = snapshot.totals();
+    let expires = certificates.expires_ms.map(|unix_ms| {
+        let mut stamp = [0; 24];
+        rfc3339_ms(unix_ms, &mut stamp);
+        String::from_utf8_lossy(&stamp).into_owned()
+    });
+    json!({
+        "sockets": snapshot.shards.iter().map(|state| state.tls_sockets).sum::<usize>(),
+        "handshakes": totals.tls_handshakes,
+        "resumed": totals.tls_resumed,
+        "failed": totals.tls_failed,
+        "certificate_expires": expires,
+        "certificate_reloads": certificates.reloads,
+        "certificate_reloads_failed": certificates.reloads_failed,
+    })
 }
 
 /// Status and body of `/channels`.
@@ -133,6 +156,7 @@ fn shard(state: &crate::metrics::ShardState) -> Value {
         "history_events": state.history_events,
         "history_bytes": state.history_bytes,
         "wrong_parks_ended": state.kicks,
+        "tls_sockets": state.tls_sockets,
     });
     let all = shown.as_object_mut().expect("just made");
     all.extend(state.counters.named().into_iter().map(|(name, count)| (name.to_owned(), json!(count))));

@@ -1,14 +1,17 @@
-//! `courier doctor`: prints what the server needs of the machine, item by item, with the command that mends what is
+//! `courier doctor`: prints what the server needs of the machine, item by item, and how long the certificate lasts, with the command that mends what is
 //! missing. Changes nothing.
 use std::process::ExitCode;
 
 use crate::runtime::preflight::{self, Needs, Verdict};
+use crate::runtime::tls::{Files, look};
+use crate::stdx::clock::Clock;
 
 /// Prints all findings; fails if one of them would keep the server from starting.
 #[must_use]
-pub fn run(needs: &Needs) -> ExitCode {
+pub fn run(needs: &Needs, tls: Option<&Files>) -> ExitCode {
     preflight::raise_limits();
-    let findings = preflight::look(needs);
+    let mut findings = preflight::look(needs);
+    findings.extend(tls.into_iter().flat_map(|files| look(files, Clock::start().now().unix_ms)));
     for finding in &findings {
         let mark = match finding.verdict {
             Verdict::Fine => "ok",

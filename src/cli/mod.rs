@@ -119,7 +119,8 @@ pub fn run() -> ExitCode {
             })
         }
         Command::Doctor { config } => with(config::read(config.as_deref(), Vec::new()), |loaded| {
-            doctor::run(&crate::server::needs(&loaded.settings))
+            let settings = &loaded.settings;
+            doctor::run(&crate::server::needs(settings), settings.tls_files().as_ref())
         }),
     }
 }

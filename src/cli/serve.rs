@@ -1,7 +1,7 @@
 //! `courier [serve] [PORT] [--config FILE]`: serves until it is told to stop.
 
 use crate::config;
-use crate::server::{Server, log_panics, start_logging};
+use crate::server::{Address, Server, log_panics, start_logging};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,15 +53,17 @@ pub fn run(words: &Words) -> ExitCode {
 
 /// Says where, and how to try it.
 fn greet(server: &Server) {
-    let at = server.address;
-    println!("Courier listens on http://{at}");
-    for (at, dialect) in &server.further {
-        println!("Courier listens on http://{at} for dialect {dialect}");
+    let Address { at, encrypted, .. } = server.addresses[0];
+    let (http, ws) = if encrypted { ("https", "wss") } else { ("http", "ws") };
+    println!("Courier listens on {http}://{at}");
+    for Address { at, encrypted, dialect } in &server.addresses[1..] {
+        let http = if *encrypted { "https" } else { "http" };
+        println!("Courier listens on {http}://{at} for dialect {dialect}");
         tracing::info!(address = %at, %dialect, "serving a further address");
     }
     println!(
-        "  hear:    open http://{at}/health in a browser and type in its console: new WebSocket(\"ws://{at}/ws/news\").onmessage = e => console.log(e.data)"
+        "  hear:    open {http}://{at}/health in a browser and type in its console: new WebSocket(\"{ws}://{at}/ws/news\").onmessage = e => console.log(e.data)"
     );
-    println!("  publish: curl http://{at}/publish/news -d '{{\"type\":\"hello\",\"text\":\"world\"}}'");
+    println!("  publish: curl {http}://{at}/publish/news -d '{{\"type\":\"hello\",\"text\":\"world\"}}'");
     tracing::info!(address = %at, shards = server.shards, version = env!("CARGO_PKG_VERSION"), "serving");
 }

@@ -46,6 +46,11 @@ pub(super) fn endpoint(text: &str) -> Option<SocketAddr> {
     }
 }
 
+/// The path of a file, or nothing.
+pub(super) fn file_or_none(text: &str) -> Checked {
+    must(!text.contains('\0'), "the path of a file")
+}
+
 /// A channel name (contract 1).
 pub(super) fn channel_name(text: &str) -> Checked {
     must(Channel::check(text).is_ok(), "1 to 100 letters, digits, dots, hyphens, colons or underscores")

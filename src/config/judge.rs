@@ -1,8 +1,9 @@
 //! What no key can tell alone: contradictions between keys, and addresses that would be open to anybody. Called once,
 //! when every source has been read; each mistake is told where the value was written.
 use super::mistakes::Report;
-use super::settings::{LISTENERS_MAX, Settings};
+use super::settings::{LISTENERS_MAX, Settings, Tls};
 use super::words::{AuthMode, LogLevel};
+use crate::runtime::tls::{Mistake, Part, mistakes};
 use std::net::SocketAddr;
 
 /// Reports what contradicts itself, settles what `verbose` means, and notes what has no effect.
@@ -13,11 +14,40 @@ pub(super) fn judge(settings: &mut Settings, report: &mut Report, notes: &mut Ve
         settings.log_level = LogLevel::Debug;
     }
     addresses(settings, report);
+    tls(settings, report);
     if settings.shutdown.grace_ms > settings.shutdown.timeout_ms {
         contradiction(report, ["shutdown.grace", "at most"], ["shutdown.timeout", "at least"]);
     }
     if settings.mailbox.bytes < settings.max_event_size {
         contradiction(report, ["mailbox.bytes", "at least"], ["max_event_size", "at most"]);
+    }
+}
+
+/// The files of a certificate go together and fit together.
+fn tls(settings: &Settings, report: &mut Report) {
+    let Tls { cert, key, client_ca } = &settings.tls;
+    for (given, named, missing, needed) in [
+        (cert, "tls.cert", key, "tls.key"),
+        (key, "tls.key", cert, "tls.cert"),
+        (client_ca, "tls.client_ca", cert, "tls.cert"),
+    ] {
+        if !given.is_empty() && missing.is_empty() {
+            report.add_where_set(named, format_args!("needs {needed} beside it"));
+        }
+    }
+    for (i, _) in settings.listeners.iter().enumerate().filter(|(_, listener)| listener.tls) {
+        if settings.tls_files().is_none() {
+            let key = format!("listeners[{i}].tls");
+            report.add_where_set(&key, "needs a certificate: set tls.cert and tls.key");
+        }
+    }
+    for Mistake { part, text } in settings.tls_files().iter().flat_map(mistakes) {
+        let key = match part {
+            Part::Cert => "tls.cert",
+            Part::Key => "tls.key",
+            Part::ClientCa => "tls.client_ca",
+        };
+        report.add_where_set(key, text);
     }
 }
 

@@ -3,12 +3,13 @@
 //! give it its type. Times are written in seconds and kept in milliseconds.
 use super::auth::Auth;
 use super::grammar::{
-    self, channel_name, channel_pattern, close_reason, folder, listen_address, origin, word,
+    self, channel_name, channel_pattern, close_reason, file_or_none, folder, listen_address, origin, word,
 };
 use super::lists::{Listed, Named, Planned, Sections};
 use super::rules::{Endpoint, Flag, Maybe, OneOf, Seconds, Text, Whole};
 use super::table::{Nested, settings};
 use super::words::{Dialect, Fsync, HeartbeatFormat, LogFormat, LogLevel, Slow, Stamp};
+use crate::runtime::tls::Files;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Most shards: beyond any machine of today, and the square of it (mailboxes between pairs) still fits in memory.
@@ -137,7 +138,8 @@ settings! {
         rate_limit: RateLimit = RateLimit::default(), Nested;
         /// Web pages of other origins.
         cors: Cors = Cors::default(), Nested;
-        /// Encryption; until it is built, a proxy in front does it.
+        /// Encryption of the address above (host, port): on as soon as cert and key are given. The addresses of listeners
+        /// are encrypted with the same certificate if they say so with tls: true, and plain otherwise.
         tls: Tls = Tls::default(), Nested;
         /// Compression of messages.
         compression: Compression = Compression::default(), Nested;
@@ -151,8 +153,8 @@ settings! {
         address: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), Endpoint;
         /// What is spoken there, on every path.
         dialect: Dialect = Dialect::Courier, OneOf;
-        /// Whether it is encrypted.
-        tls: Planned = Planned("false");
+        /// Whether it is encrypted, with the certificate of the section tls.
+        tls: bool = false, Flag;
     }
 
     /// What may wait for one connection (contract 10).
@@ -323,12 +325,13 @@ settings! {
 
     /// Encryption.
     Tls {
-        /// PEM file of the certificate chain.
-        cert: Planned = Planned("\"\"");
-        /// PEM file of the key.
-        key: Planned = Planned("\"\"");
-        /// PEM file of the authority that signs client certificates.
-        client_ca: Planned = Planned("\"\"");
+        /// PEM file of the certificate chain, the server's own first. Files that change are taken within two seconds.
+        cert: String = String::new(), Text(file_or_none);
+        /// PEM file of its key.
+        key: String = String::new(), Text(file_or_none);
+        /// PEM file of the authority that signs client certificates: who shows one must show a good one. Empty: none is
+        /// asked for.
+        client_ca: String = String::new(), Text(file_or_none);
     }
 
     /// Compression of messages.
@@ -356,6 +359,20 @@ impl Settings {
     pub fn listen_address(&self) -> SocketAddr {
         let ip = grammar::address(&self.host).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         SocketAddr::new(ip, self.port)
+    }
+
+    /// The files of the section `tls`, if it is on.
+    #[must_use]
+    pub fn tls_files(&self) -> Option<Files> {
+        let Tls { cert, key, client_ca } = &self.tls;
+        let files = || Files { cert: cert.into(), key: key.into(), client_ca: client_ca.into() };
+        (!cert.is_empty() && !key.is_empty()).then(files)
+    }
+
+    /// Which of [`Settings::addresses`] are encrypted.
+    pub fn encrypted(&self) -> impl Iterator<Item = bool> + '_ {
+        let further = self.listeners.iter().map(|listener| listener.tls);
+        std::iter::once(self.tls_files().is_some()).chain(further)
     }
 
     /// All addresses to bind: the first, then those of `listeners` in their order.

@@ -6,12 +6,13 @@ use std::sync::{Arc, PoisonError};
 /// The newest announcement.
 pub struct Notice<T> {
     revision: AtomicU64,
+    refusals: AtomicU64,
     value: Mutex<Option<Arc<T>>>,
 }
 
 impl<T> Default for Notice<T> {
     fn default() -> Notice<T> {
-        Notice { revision: AtomicU64::new(0), value: Mutex::new(None) }
+        Notice { revision: AtomicU64::new(0), refusals: AtomicU64::new(0), value: Mutex::new(None) }
     }
 }
 
@@ -21,6 +22,16 @@ impl<T> Notice<T> {
         let mut held = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(Arc::new(value));
         self.revision.fetch_add(1, Ordering::Release);
+    }
+
+    /// Notes that a value was to be announced and was none.
+    pub fn refuse(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
     }
 
     /// How many announcements there were.

@@ -94,6 +94,12 @@ pub struct Counters {
     pub refused_per_channel: u64,
     /// Panics caught in one connection.
     pub panics: u64,
+    /// TLS handshakes that were done.
+    pub tls_handshakes: u64,
+    /// Of those, the ones that resumed a session.
+    pub tls_resumed: u64,
+    /// TLS handshakes that were begun and came to nothing.
+    pub tls_failed: u64,
 }
 
 /// Gives the names of all counters to another macro.
@@ -105,7 +111,8 @@ macro_rules! counters {
                requests_refused peers_lost channels_evicted history_outgrown history_expired
                history_evicted dead_letters dead_letters_dropped log_full replays replays_short replayed turns lanes_full publishes_limited
                messages_limited flooders_closed connects_limited rates_evicted rates_shared refused_global
-               refused_per_address refused_per_channel panics)
+               refused_per_address refused_per_channel panics
+               tls_handshakes tls_resumed tls_failed)
     };
 }
 
@@ -145,6 +152,8 @@ pub struct ShardState {
     pub connections: usize,
     /// WebSocket sessions.
     pub sockets: usize,
+    /// Connections over TLS, whatever their handshake.
+    pub tls_sockets: usize,
     /// Channels that it owns.
     pub channels: usize,
     /// Times that the watchdog woke it.
@@ -161,6 +170,17 @@ pub struct ShardState {
     pub last_event_ms: Option<u64>,
     /// What it counted.
     pub counters: Counters,
+}
+
+/// What TLS listeners serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Certificates {
+    /// When the server's own ends, in Unix milliseconds, if that can be told.
+    pub expires_ms: Option<u64>,
+    /// How often new ones were taken.
+    pub reloads: u64,
+    /// How often what was there was bad.
+    pub reloads_failed: u64,
 }
 
 /// The state of one shard or, added up, of all.

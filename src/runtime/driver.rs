@@ -3,13 +3,16 @@
 
 use crate::event::Channel;
 use crate::hub::{LogFound, LogRead, LogWrite, Logged, Sent};
+use crate::metrics::Certificates;
 use std::io::IoSlice;
 
 /// What a read gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// So many bytes, at least one.
+    /// So many bytes, at least one. Fewer than there was room for: nothing is left, unless the peer has closed.
     Bytes(usize),
+    /// So many bytes, perhaps none, and there may be more, which no readiness will tell of.
+    More(usize),
     /// Nothing now.
     Empty,
     /// The peer sends no more, or is gone.
@@ -29,6 +32,19 @@ pub trait Driver {
     fn send_all(&mut self, socket: &Self::Socket, slices: &[IoSlice<'_>]) -> Sent;
     /// Says that nothing more will be sent; the peer may still send.
     fn half_close(&mut self, socket: &Self::Socket);
+
+    /// Whether what was sent is on its way; if not, it goes on as the socket becomes writable. Half-closing must wait.
+    fn is_flushed(&self, _socket: &Self::Socket) -> bool {
+        true
+    }
+    /// Whether the peer is still to agree with the socket itself on how to speak: so far it has asked for nothing.
+    fn is_greeting(&self, _socket: &Self::Socket) -> bool {
+        false
+    }
+    /// What TLS listeners serve, if there are some.
+    fn certificates(&self) -> Option<Certificates> {
+        None
+    }
 
     /// Takes events for the log, all of them, at the end of a turn that has some.
     fn log(&mut self, _writes: &mut Vec<LogWrite>) {}

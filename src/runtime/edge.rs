@@ -6,39 +6,71 @@ use super::driver::{Driver, Received};
 use super::log::LogEnd;
 use super::readiness::Readiness;
 use super::shard::{Rest, Shard};
+use super::tls::{TlsEnd, TlsSocket};
 use crate::event::Channel;
 use crate::hub::{LogFound, LogOutcome, LogRead, LogWrite, Logged, Sent};
 use crate::mailbox::drain::Stage;
+use crate::metrics::Certificates;
 use crate::stdx::clock::{Clock, Now};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown, recv, send, shutdown};
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Sockets of the kernel, and the log of durable channels where there is one.
+/// A connection. One that is not encrypted is its descriptor and nothing else.
+pub enum Socket {
+    /// As the kernel gives it.
+    Plain(OwnedFd),
+    /// With a session that encrypts.
+    Tls(Box<TlsSocket>),
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Plain(fd) => fd.as_fd(),
+            Socket::Tls(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// Sockets of the kernel, and the log of durable channels and TLS where there is one.
 #[derive(Default)]
 pub struct Net {
     log: Option<LogEnd>,
+    tls: Option<Box<TlsEnd>>,
     /// The last write that came where there is no log (a reload made a channel durable): it is not stored.
     unlogged: Option<u64>,
 }
 
 impl Net {
-    /// With a log.
-    pub fn with_log(log: Option<LogEnd>) -> Net {
-        Net { log, unlogged: None }
+    /// With a log, and with TLS.
+    pub fn new(log: Option<LogEnd>, tls: Option<TlsEnd>) -> Net {
+        Net { log, tls: tls.map(Box::new), unlogged: None }
     }
 
     fn has_news(&self) -> bool {
-        self.unlogged.is_some() || self.log.as_ref().is_some_and(LogEnd::has_news)
+        self.unlogged.is_some()
+            || self.log.as_ref().is_some_and(LogEnd::has_news)
+            || self.tls.as_ref().is_some_and(|tls| tls.has_news())
+    }
+
+    /// Only connections that came through it are encrypted.
+    fn tls(&mut self) -> &mut TlsEnd {
+        self.tls.as_mut().expect("it made the socket")
     }
 }
 
 impl Driver for Net {
-    type Socket = OwnedFd;
+    type Socket = Socket;
 
-    fn receive(&mut self, socket: &OwnedFd, into: &mut [u8]) -> Received {
+    fn receive(&mut self, socket: &Socket, into: &mut [u8]) -> Received {
+        let socket = match socket {
+            Socket::Plain(fd) => fd,
+            Socket::Tls(socket) => return self.tls().receive(socket, into),
+        };
         loop {
             return match recv(socket, &mut *into, rustix::net::RecvFlags::empty()) {
                 Ok((0, _)) => Received::End,
@@ -50,7 +82,11 @@ impl Driver for Net {
         }
     }
 
-    fn send(&mut self, socket: &OwnedFd, bytes: &[u8]) -> Sent {
+    fn send(&mut self, socket: &Socket, bytes: &[u8]) -> Sent {
+        let socket = match socket {
+            Socket::Plain(fd) => fd,
+            Socket::Tls(socket) => return self.tls().send(socket, bytes),
+        };
         loop {
             match send(socket, bytes, SendFlags::NOSIGNAL) {
                 Err(Errno::INTR) => continue,
@@ -59,10 +95,14 @@ impl Driver for Net {
         }
     }
 
-    fn send_all(&mut self, socket: &OwnedFd, slices: &[IoSlice<'_>]) -> Sent {
+    fn send_all(&mut self, socket: &Socket, slices: &[IoSlice<'_>]) -> Sent {
         if let [one] = slices {
             return self.send(socket, one);
         }
+        let socket = match socket {
+            Socket::Plain(fd) => fd,
+            Socket::Tls(socket) => return self.tls().send_all(socket, slices),
+        };
         loop {
             match rustix::io::writev(socket, slices) {
                 Err(Errno::INTR) => continue,
@@ -71,9 +111,30 @@ impl Driver for Net {
         }
     }
 
-    fn half_close(&mut self, socket: &OwnedFd) {
-        // A peer that is gone already needs no telling.
-        let _ = shutdown(socket, Shutdown::Write);
+    fn half_close(&mut self, socket: &Socket) {
+        match socket {
+            // A peer that is gone already needs no telling.
+            Socket::Plain(fd) => drop(shutdown(fd, Shutdown::Write)),
+            Socket::Tls(socket) => socket.half_close(),
+        }
+    }
+
+    fn is_flushed(&self, socket: &Socket) -> bool {
+        match socket {
+            Socket::Plain(_) => true,
+            Socket::Tls(socket) => socket.is_flushed(),
+        }
+    }
+
+    fn is_greeting(&self, socket: &Socket) -> bool {
+        match socket {
+            Socket::Plain(_) => false,
+            Socket::Tls(socket) => socket.is_greeting(),
+        }
+    }
+
+    fn certificates(&self) -> Option<Certificates> {
+        self.tls.as_ref().map(|tls| tls.certificates())
     }
 
     fn log(&mut self, writes: &mut Vec<LogWrite>) {
@@ -132,25 +193,77 @@ impl Edge {
     }
 }
 
+impl Edge {
+    /// Goes on with those whose handshake has come further, and with those who wait for their step. Answers whether
+    /// there were some.
+    fn greet(&mut self, set: &Readiness, now: Now) -> bool {
+        let mut greeted = false;
+        while let Some(ended) = self.net.tls().ended() {
+            greeted = true;
+            let token = ended.token();
+            if let Some(Socket::Tls(socket)) = self.shard.socket(token) {
+                self.net.tls().resume(socket, ended);
+                self.read_on(set, token, now);
+            }
+        }
+        while let Some(token) = self.net.tls().next_waiting() {
+            if let Some(Socket::Tls(socket)) = self.shard.socket(token) {
+                self.net.tls().begin(socket);
+            }
+        }
+        greeted
+    }
+
+    /// Readiness that came meanwhile was passed over, a hangup perhaps among it.
+    fn read_on(&mut self, set: &Readiness, token: u64, now: Now) {
+        let what = Ready::new(true, false, true);
+        let read = || self.shard.ready(&mut self.net, token, what, now);
+        if catch_unwind(AssertUnwindSafe(read)).is_err() {
+            tracing::error!(token, "a panic in the work of one connection; it is closed");
+            self.panicked(set, token);
+        }
+    }
+}
+
 impl Core for Edge {
     fn accepted(&mut self, set: &Readiness, socket: OwnedFd, peer: SocketAddr, door: usize, now: Now) {
-        let door = u8::try_from(door).expect("the settings allow fewer listeners");
-        let Some(token) = self.shard.accepted(socket, peer.ip(), door, now) else { return };
-        let watched = self.shard.socket(token).is_some_and(|socket| set.add(socket, token).is_ok());
+        let number = u8::try_from(door).expect("the settings allow fewer listeners");
+        let socket = match &self.net.tls {
+            Some(tls) => tls.enter(door, socket).map_or_else(Socket::Plain, Socket::Tls),
+            None => Socket::Plain(socket),
+        };
+        let Some(token) = self.shard.accepted(socket, peer.ip(), number, now) else { return };
+        let socket = self.shard.socket(token);
+        let watched = socket.is_some_and(|socket| set.add(socket, token).is_ok());
         if !watched {
-            self.shard.turn_back(token, now);
+            return self.shard.turn_back(token, now);
+        }
+        if let Some(Socket::Tls(socket)) = socket {
+            socket.name(token);
+            self.shard.await_greeting(token, now);
         }
     }
 
     fn ready(&mut self, _set: &Readiness, token: u64, what: Ready, now: Now) {
+        if self.net.tls.is_some()
+            && what.writable()
+            && let Some(Socket::Tls(socket)) = self.shard.socket(token)
+        {
+            // What is encrypted goes before what is not, though nobody may have more to send.
+            socket.flush();
+        }
         self.shard.ready(&mut self.net, token, what, now);
     }
 
-    fn mail(&mut self, _set: &Readiness, now: Now) -> bool {
-        self.shard.mail(&mut self.net, now)
+    fn mail(&mut self, set: &Readiness, now: Now) -> bool {
+        let greeted = self.net.tls.is_some() && self.greet(set, now);
+        self.shard.mail(&mut self.net, now) | greeted
     }
 
     fn end_turn(&mut self, _set: &Readiness, now: Now) -> Next {
+        if let Some(tls) = &self.net.tls {
+            self.shard.tell_tls(tls.sockets(), |counters| tls.count(counters));
+        }
         let Rest { deadline_us, again, done } = self.shard.end_turn(&mut self.net, now);
         let accepting = self.shard.stage() < Stage::Done;
         Next { deadline_us, again, done, accepting }

@@ -16,5 +16,6 @@ pub mod readiness;
 mod ring;
 pub mod shard;
 mod timer;
+pub mod tls;
 mod turn;
 pub mod watchdog;

@@ -91,6 +91,7 @@ pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Op
             environment: settings.environment.clone(),
             sockets_max: settings.max_total_connections,
             started_us: now.steady_us,
+            certificates: None,
             documents: Arc::default(),
         },
         session,

@@ -21,6 +21,7 @@ use crate::runtime::log::{self, Keeper};
 use crate::runtime::placement::place;
 use crate::runtime::preflight::{self, Needs, Verdict};
 use crate::runtime::shard::{Shard, Shared};
+use crate::runtime::tls::{self, TlsEnd};
 use crate::stdx::clock::Clock;
 use ring::rand::SecureRandom;
 use std::net::SocketAddr;
@@ -42,17 +43,27 @@ fn failure(error: impl std::fmt::Display) -> Failure {
     Failure(error.to_string())
 }
 
+/// One address that is served.
+#[derive(Clone, Copy, Debug)]
+pub struct Address {
+    /// With the port that was chosen if none was given.
+    pub at: SocketAddr,
+    /// Whether it speaks TLS.
+    pub encrypted: bool,
+    /// What is spoken there.
+    pub dialect: Dialect,
+}
+
 /// A server that serves.
 pub struct Server {
-    /// Where, with the port that was chosen if none was given.
-    pub address: SocketAddr,
-    /// The further addresses, and what is spoken there.
-    pub further: Vec<(SocketAddr, Dialect)>,
+    /// Where: the first address, then the further ones.
+    pub addresses: Vec<Address>,
     /// How many shards.
     pub shards: usize,
     shared: Arc<Shared>,
     running: Shards,
     keeper: Option<Keeper>,
+    certificates: Option<tls::Keeper>,
 }
 
 /// What the machine must give for these settings.
@@ -82,7 +93,7 @@ impl Server {
         let shards = placement.cores.len();
         look_at_machine(settings, shards)?;
         let listeners = bind(settings, shards).map_err(failure)?;
-        let (address, further) = (listeners[0][0].address(), further(settings, &listeners[0]));
+        let addresses = addresses(settings, &listeners[0]);
         let doorbells: Vec<Arc<Doorbell>> =
             (0..shards).map(|_| Doorbell::new()).collect::<Result<_, _>>().map_err(failure)?;
         let shared = Arc::new(build::shared(settings, shards, doorbells));
@@ -95,13 +106,16 @@ impl Server {
             Some(log::Started { keeper, ends, restored }) => (Some(keeper), ends, restored),
             None => Default::default(),
         };
+        let certificates = certificates(settings, shards, clock)?;
         let (restored, mut ends) = (Arc::new(restored), ends.into_iter());
         let mut plans = Vec::new();
         for (shard, (listeners, port)) in listeners.into_iter().zip(ports).enumerate() {
             let options = build::options(settings, shard, shards, clock.now());
             let (shared, pulse) = (Arc::clone(&shared), Pulse::new());
             let seen = Arc::clone(&pulse);
-            let (restored, net) = (Arc::clone(&restored), Net::with_log(ends.next()));
+            let (restored, log_end) = (Arc::clone(&restored), ends.next());
+            let doors = settings.encrypted().collect();
+            let tls_end = certificates.as_ref().map(|keeper| keeper.end(doors, &shared.doorbells[shard]));
             plans.push(Plan {
                 core: placement.cores[shard],
                 listeners,
@@ -111,12 +125,12 @@ impl Server {
                     let draw = Box::new(draw);
                     let mut shard = Shard::new(options, shared, port, seen, draw);
                     shard.restore(restored.to_vec(), seat.clock.now());
-                    Edge::new(shard, net, seat.clock)
+                    Edge::new(shard, Net::new(log_end, tls_end.map(TlsEnd::new)), seat.clock)
                 }),
             });
         }
         let running = executor::start(clock, plans, executor::Options::default()).map_err(failure)?;
-        Ok(Server { address, further, shards, shared, running, keeper })
+        Ok(Server { addresses, shards, shared, running, keeper, certificates })
     }
 
     /// Begins to stop on SIGTERM or SIGINT, the second of which ends the process at once (contract 19), and takes new
@@ -130,7 +144,8 @@ impl Server {
         logs: LogControl,
         read: signals::Read,
     ) -> Result<(), Failure> {
-        let reload = reload::Reload::new(Arc::clone(&self.shared), settings.clone(), logs, read);
+        let shared = Arc::clone(&self.shared);
+        let reload = reload::Reload::new(shared, settings.clone(), logs, read, self.certificates.clone());
         signals::watch(Arc::clone(&self.shared), reload).map_err(failure)
     }
 
@@ -172,10 +187,18 @@ fn bind(settings: &Settings, shards: usize) -> Result<Vec<Vec<Listener>>, BindEr
     Ok(of_shards)
 }
 
-/// Where one shard's listeners beyond the first are, and what is spoken there.
-fn further(settings: &Settings, listeners: &[Listener]) -> Vec<(SocketAddr, Dialect)> {
-    let dialects = settings.listeners.iter().map(|listener| listener.dialect);
-    listeners[1..].iter().map(Listener::address).zip(dialects).collect()
+/// Where one shard's listeners are, and what is spoken there.
+fn addresses(settings: &Settings, listeners: &[Listener]) -> Vec<Address> {
+    let further = settings.listeners.iter().map(|listener| listener.dialect);
+    let dialects = std::iter::once(Dialect::Courier).chain(further).zip(settings.encrypted());
+    let at = listeners.iter().map(Listener::address);
+    at.zip(dialects).map(|(at, (dialect, encrypted))| Address { at, encrypted, dialect }).collect()
+}
+
+/// Certificates and the threads that use them, if an address is encrypted.
+fn certificates(settings: &Settings, shards: usize, clock: Clock) -> Result<Option<tls::Keeper>, Failure> {
+    let Some(files) = settings.tls_files() else { return Ok(None) };
+    tls::start(&files, shards, clock).map(Some).map_err(|error| Failure(format!("tls: {error}")))
 }
 
 fn look_at_machine(settings: &Settings, shards: usize) -> Result<(), Failure> {

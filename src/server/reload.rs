@@ -6,6 +6,7 @@ use super::logging::LogControl;
 use super::signals::Read;
 use crate::config::{Settings, changes};
 use crate::runtime::shard::Shared;
+use crate::runtime::tls::Keeper;
 use crate::stdx::clock::Now;
 use std::sync::Arc;
 
@@ -29,11 +30,18 @@ pub(super) struct Reload {
     current: Settings,
     logs: LogControl,
     read: Read,
+    certificates: Option<Keeper>,
 }
 
 impl Reload {
-    pub fn new(shared: Arc<Shared>, current: Settings, logs: LogControl, read: Read) -> Reload {
-        Reload { shared, current, logs, read }
+    pub fn new(
+        shared: Arc<Shared>,
+        current: Settings,
+        logs: LogControl,
+        read: Read,
+        certificates: Option<Keeper>,
+    ) -> Reload {
+        Reload { shared, current, logs, read, certificates }
     }
 
     /// Reads again and applies.
@@ -54,6 +62,14 @@ impl Reload {
         }
         // Connections are known by the number of their listener: those that are open keep what is spoken there.
         settings.listeners.clone_from(&self.current.listeners);
+        match (&self.certificates, settings.tls_files()) {
+            (Some(keeper), Some(files)) => keeper.reload(files),
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => {
+                tracing::warn!("tls is switched on or off at the next start");
+                settings.tls.clone_from(&self.current.tls);
+            }
+        }
         // The log runs as it was started.
         settings.storage.clone_from(&self.current.storage);
         settings.history.durable = self.current.history.durable;

@@ -104,7 +104,7 @@ class TestSettings:
             ),
             (
                 "listeners: [{address: localhost:9090, dialect: router, tls: false}]",
-                'listeners: [{address: "127.0.0.1:9090", dialect: router}]',
+                'listeners: [{address: "127.0.0.1:9090", dialect: router, tls: false}]',
             ),
         ],
     )
@@ -121,7 +121,7 @@ class TestSettings:
             ("listeners:\n- {dialect: router}", "2:3", "address"),
             ("listeners:\n- {address: 9090}", "2:13", "127.0.0.1:9090"),
             ("listeners:\n- {address: localhost:1, dialect: freqserch}", "2:35", "freqsearch"),
-            ("listeners:\n- {address: localhost:1, tls: true}", "2:31", "not built yet"),
+            ("listeners:\n- {address: localhost:1, tls: true}", "2:31", "needs a certificate"),
             ("listeners:\n- {address: 0.0.0.0:1}", "2:13", "insecure"),
             ("port: 9000\nlisteners:\n- {address: localhost:9000}", "3:13", "taken"),
         ],

@@ -200,6 +200,7 @@ impl Plan {
             grace_us: self.grace_us,
             drain_us: DRAIN_US,
             facts: Facts {
+                certificates: None,
                 version: "0",
                 environment: "simulation".into(),
                 sockets_max: 0,

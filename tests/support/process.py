@@ -24,7 +24,7 @@ STOP_SECONDS = 40
 SETTLE_SECONDS = 10
 # Two shards wherever it runs; a short drain; no heartbeat within a test that does not ask for one.
 DEFAULTS = {"port": 0, "shards": 2, "shutdown.grace": 1, "heartbeat_interval": 300}
-LISTENS = re.compile(r"^Courier listens on http://(127\.0\.0\.1|\[::1\]|[0-9.]+):([0-9]+)$")
+LISTENS = re.compile(r"^Courier listens on https?://(127\.0\.0\.1|\[::1\]|[0-9.]+):([0-9]+)$")
 PANIC = re.compile(r"panicked at|stack backtrace|RUST_BACKTRACE|fatal runtime error", re.IGNORECASE)
 
 

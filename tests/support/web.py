@@ -22,7 +22,9 @@ class RawConnection:
 
     alive: "weakref.WeakSet[RawConnection]" = weakref.WeakSet()
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None, timeout: float = REPLY_SECONDS):
+    def __init__(
+        self, port: int, *, receive_buffer: int | None = None, timeout: float = REPLY_SECONDS, context=None
+    ):
         self.port = port
         self.socket = socket.socket()
         self.alive.add(self)
@@ -31,6 +33,8 @@ class RawConnection:
         self.socket.settimeout(timeout)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
         self.unread = b""
 
     def __enter__(self):

@@ -89,6 +89,7 @@ impl<D: Driver> Shard<D> {
             if let Protocol::Ending(end) = &mut connection.protocol
                 && owes_nothing
                 && !end.half_closed
+                && driver.is_flushed(&connection.socket)
             {
                 end.half_closed = true;
                 driver.half_close(&connection.socket);

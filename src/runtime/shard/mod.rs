@@ -3,7 +3,7 @@
 //!
 //! * `requests`, `publishing`, `batches`: connections that speak HTTP, and events on their way in
 //! * `opening`, `streams`, `plan`, `messages`, `talk`, `said`, `heartbeat`: sockets and streams, from the handshake on
-//! * `limits`: how much may come in a while; `keeping`: bounds over all shards; `ending`: how connections and the whole shard end
+//! * `timers`: what happens at a moment; `limits`: how much may come in a while; `keeping`: bounds over all shards; `ending`: how connections and the whole shard end
 
 mod batches;
 mod connection;
@@ -25,13 +25,14 @@ mod requests;
 mod said;
 mod streams;
 mod talk;
+mod timers;
 
 pub use connection::Connection;
 pub use limits::{Counts, Rates};
 pub use options::{Options, Shared};
 
 use super::driver::{Driver, Received};
-use crate::hub::{Batch, Hub, Load};
+use crate::hub::{Batch, Counters, Hub, Load};
 use crate::mailbox::drain::Stage;
 use crate::mailbox::lanes::Port;
 use crate::mailbox::pulse::Pulse;
@@ -81,6 +82,8 @@ pub struct Shard<D: Driver> {
     hub: Hub,
     connections: Slab<Connection<D::Socket>>,
     sockets: usize,
+    /// Connections over TLS, as the edge has told.
+    tls_sockets: usize,
     wheel: Wheel,
     /// Connections with answers to write.
     writers: Vec<Key>,
@@ -131,6 +134,7 @@ impl<D: Driver> Shard<D> {
             port,
             pulse,
             sockets: 0,
+            tls_sockets: 0,
             wheel: Wheel::new(TIMER_GRANULARITY_US, TIMER_BUCKETS),
             writers: Vec::new(),
             hungry: Vec::new(),
@@ -192,6 +196,12 @@ impl<D: Driver> Shard<D> {
         };
         self.wheel.set(key.slot, now.steady_us + self.options.session.keep_alive_us);
         Some(key.to_u64())
+    }
+
+    /// What the edge has counted of TLS.
+    pub fn tell_tls(&mut self, sockets: usize, count: impl FnOnce(&mut Counters)) {
+        self.tls_sockets = sockets;
+        count(&mut self.hub.counters);
     }
 
     /// The socket of a connection, to be watched.
@@ -267,6 +277,7 @@ impl<D: Driver> Shard<D> {
                     self.ended_by_peer(key, now);
                     return true;
                 }
+                Received::More(n) => self.take_in(driver, key, &mut scratch[..n], now),
                 Received::Bytes(n) => {
                     self.take_in(driver, key, &mut scratch[..n], now);
                     if n < scratch.len() && !hangup {
@@ -343,6 +354,7 @@ impl<D: Driver> Shard<D> {
             shard: self.options.hub.shard,
             connections: self.connections.len(),
             sockets: self.sockets,
+            tls_sockets: self.tls_sockets,
             kicks: self.pulse.kicks(),
             ..ShardState::default()
         }
@@ -356,7 +368,7 @@ impl<D: Driver> Shard<D> {
         self.hear_log(driver, now);
         self.feed_hungry(driver, now);
         if self.stage < Stage::Done {
-            self.expire(now);
+            self.expire(driver, now);
         }
         self.follow_drain(driver, now);
         // Before the fan-out, so that the publishers' next requests arrive while it runs.
@@ -433,27 +445,6 @@ impl<D: Driver> Shard<D> {
         for to in (0..self.port.shards()).filter(|to| *to != me) {
             let (events, bytes) = self.shared.loads.of(me, to);
             self.hub.post.set_in_lane(to, Load { events, bytes });
-        }
-    }
-
-    /// Timers that are due, and channels whose time is over.
-    fn expire(&mut self, now: Now) {
-        let mut due = std::mem::take(&mut self.due);
-        self.wheel.expired(now.steady_us, &mut due);
-        for slot in due.drain(..) {
-            self.timer(slot, now);
-        }
-        self.due = due;
-        self.hub.sweep(now.steady_us);
-    }
-
-    fn timer(&mut self, slot: u32, now: Now) {
-        let Some(key) = self.connections.key_at(slot) else { return };
-        let connection = self.connections.get_mut(key).expect("just found");
-        match &connection.protocol {
-            Protocol::Http(_) => self.request_timer(key, now),
-            Protocol::Socket(_) => self.heartbeat(key, now),
-            Protocol::Opening(_) | Protocol::Ending(_) => self.forget(key, now),
         }
     }
 

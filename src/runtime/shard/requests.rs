@@ -324,7 +324,8 @@ impl<D: Driver> Shard<D> {
             return;
         }
         let draining = self.stage > Stage::Serving;
-        let facts = self.options.facts.clone();
+        let mut facts = self.options.facts.clone();
+        facts.certificates = driver.certificates();
         self.settle(driver, origin, now, |context| {
             let (status, body) = match context.first() {
                 Some(tag) if *tag == Report::Health as u8 => admin::health(snapshot, &facts, draining, now),
@@ -375,10 +376,13 @@ impl<D: Driver> Shard<D> {
     fn end_http(&mut self, driver: &mut D, key: Key, now: Now) {
         let Some(publisher) = self.take_publisher(key) else { return };
         self.kept_bytes -= publisher.kept_bytes();
-        if let Some(connection) = self.connections.get(key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let half_closed = driver.is_flushed(&connection.socket);
+        if half_closed {
             driver.half_close(&connection.socket);
-            self.wheel.set(key.slot, now.steady_us + LINGER_US);
         }
+        connection.protocol = Protocol::Ending(End { socket: false, half_closed });
+        self.wheel.set(key.slot, now.steady_us + LINGER_US);
     }
 
     /// A connection that speaks HTTP may have been silent for too long.

@@ -1,0 +1,160 @@
+//! What is needed of an X.509 certificate (RFC 5280 4.1) beside its verification, which rustls does: until when it is
+//! valid, and whom it names. Reads DER and never fails loudly: what is not as expected is not there.
+use crate::event::unix_ms_of;
+
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const OBJECT_ID: u8 = 0x06;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const VERSION: u8 = 0xa0;
+const EXTENSIONS: u8 = 0xa3;
+const OCTET_STRING: u8 = 0x04;
+const BOOLEAN: u8 = 0x01;
+/// A name of a host, and an address of anything, within the alternative names (RFC 5280 4.2.1.6).
+const DNS_NAME: u8 = 0x82;
+const URI: u8 = 0x86;
+
+/// 2.5.4.3.
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+/// 2.5.29.17.
+const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
+
+/// Names that are kept of one certificate; more are passed over.
+const NAMES_MAX: usize = 16;
+
+/// Whom a client's certificate names. It was verified: the authority in `tls.client_ca` has signed it, and it is valid.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certified {
+    /// The common name of its subject.
+    pub common_name: Option<Box<str>>,
+    /// Its alternative names: hosts and URIs, in their order, 16 at most.
+    pub names: Vec<Box<str>>,
+}
+
+impl Certified {
+    /// The names in a certificate.
+    pub fn of(der: &[u8]) -> Certified {
+        let Some(fields) = Fields::of(der) else { return Certified::default() };
+        let names = fields.extensions.and_then(alternative_names).unwrap_or_default();
+        Certified { common_name: common_name(fields.subject), names }
+    }
+
+    /// The service that it stands for: its first alternative name, else its common name.
+    pub fn service(&self) -> Option<&str> {
+        self.names.first().or(self.common_name.as_ref()).map(|name| &**name)
+    }
+}
+
+/// From when and until when a certificate is valid, in Unix milliseconds.
+pub fn validity_ms(der: &[u8]) -> Option<(u64, u64)> {
+    let mut validity = Fields::of(der)?.validity;
+    Some((time(&mut validity)?, time(&mut validity)?))
+}
+
+/// The fields that are looked at.
+struct Fields<'d> {
+    validity: &'d [u8],
+    subject: &'d [u8],
+    extensions: Option<&'d [u8]>,
+}
+
+impl<'d> Fields<'d> {
+    fn of(mut der: &'d [u8]) -> Option<Fields<'d>> {
+        let mut certificate = expect(&mut der, SEQUENCE)?;
+        let mut body = expect(&mut certificate, SEQUENCE)?;
+        if body.first() == Some(&VERSION) {
+            element(&mut body)?;
+        }
+        for _serial_algorithm_issuer in 0..3 {
+            element(&mut body)?;
+        }
+        let validity = expect(&mut body, SEQUENCE)?;
+        let subject = expect(&mut body, SEQUENCE)?;
+        let mut extensions = None;
+        while let Some((tag, value)) = element(&mut body) {
+            extensions = (tag == EXTENSIONS).then_some(value).or(extensions);
+        }
+        Some(Fields { validity, subject, extensions })
+    }
+}
+
+fn common_name(mut subject: &[u8]) -> Option<Box<str>> {
+    while let Some(mut set) = expect(&mut subject, SET) {
+        while let Some(mut pair) = expect(&mut set, SEQUENCE) {
+            if expect(&mut pair, OBJECT_ID)? == COMMON_NAME {
+                return text(element(&mut pair)?.1);
+            }
+        }
+    }
+    None
+}
+
+fn alternative_names(mut wrapped: &[u8]) -> Option<Vec<Box<str>>> {
+    let mut list = expect(&mut wrapped, SEQUENCE)?;
+    while let Some(mut extension) = expect(&mut list, SEQUENCE) {
+        if expect(&mut extension, OBJECT_ID)? != ALTERNATIVE_NAMES {
+            continue;
+        }
+        if extension.first() == Some(&BOOLEAN) {
+            element(&mut extension)?;
+        }
+        let mut value = expect(&mut extension, OCTET_STRING)?;
+        let mut names = expect(&mut value, SEQUENCE)?;
+        let mut found = Vec::new();
+        while let Some((tag, name)) = element(&mut names) {
+            if matches!(tag, DNS_NAME | URI) && found.len() < NAMES_MAX {
+                found.extend(text(name));
+            }
+        }
+        return Some(found);
+    }
+    None
+}
+
+/// Text without anything that could confuse a log or a comparison.
+fn text(bytes: &[u8]) -> Option<Box<str>> {
+    let text = str::from_utf8(bytes).ok()?;
+    (!text.is_empty() && !text.contains(char::is_control)).then(|| text.into())
+}
+
+/// `YYMMDDHHMMSSZ`, or with four digits of the year (RFC 5280 4.1.2.5).
+fn time(rest: &mut &[u8]) -> Option<u64> {
+    let (tag, digits) = element(rest)?;
+    let digits = str::from_utf8(digits).ok()?.strip_suffix('Z')?;
+    let century = match (tag, digits.get(..2)?.parse::<u8>().ok()?) {
+        (UTC_TIME, 0..50) => "20",
+        (UTC_TIME, _) => "19",
+        (GENERALIZED_TIME, _) => "",
+        _ => return None,
+    };
+    let all = format!("{century}{digits}");
+    let part = |from: usize, to: usize| all.get(from..to);
+    let (year, month, day) = (part(0, 4)?, part(4, 6)?, part(6, 8)?);
+    let (hour, minute, second) = (part(8, 10)?, part(10, 12)?, part(12, 14)?);
+    unix_ms_of(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"))
+}
+
+fn expect<'d>(rest: &mut &'d [u8], tag: u8) -> Option<&'d [u8]> {
+    if rest.first() != Some(&tag) {
+        return None;
+    }
+    element(rest).map(|(_, value)| value)
+}
+
+/// The next element: its tag and its value.
+fn element<'d>(rest: &mut &'d [u8]) -> Option<(u8, &'d [u8])> {
+    let (&[tag, first], after) = rest.split_first_chunk::<2>()?;
+    let long = usize::from(first & 0x7f);
+    let (length, after) = match first {
+        ..=0x7f => (usize::from(first), after),
+        0x81..=0x83 => {
+            let (bytes, after) = after.split_at_checked(long)?;
+            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), after)
+        }
+        _ => return None,
+    };
+    let (value, after) = after.split_at_checked(length)?;
+    *rest = after;
+    Some((tag, value))
+}
