@@ -16,6 +16,7 @@ use super::subscriptions::{Ask, Subscriptions};
 use super::types::Rule;
 use super::{Bounds, Counters, Cut, Hub, Mail};
 use crate::event::{Channel, ConnectionId, Event, Form, Position};
+use crate::stdx::ranges::Ranges;
 use crate::stdx::slab::Key;
 use std::ops::Range;
 use std::rc::Rc;
@@ -28,6 +29,10 @@ const CHUNK_BYTES_MAX: usize = 256 * 1024;
 /// Events that one shard asks for in one turn at most, over all that catch up, about a hundred microseconds' worth: what
 /// is live waits for no longer. The rest has its turn in the next.
 const TURN_EVENTS_MAX: usize = 1_024;
+
+/// What a member gets live while one of its subscriptions catches up is remembered in so many ranges of numbers at most,
+/// 64 KiB: more than one only where its others let some events pass and some not. Beyond that an event may come twice.
+const LIVE_RANGES_MAX: usize = 4_096;
 
 /// A subscription that catches up.
 pub(super) struct Replay {
@@ -42,11 +47,8 @@ pub(super) struct Replay {
     asked: bool,
     /// It has been told that it is subscribed, so events may come.
     begun: bool,
-    /// Of the last event before it was let in.
-    joined: u64,
-    /// The member's other subscriptions that heard the channel by then: what came later and they let pass, the member
-    /// has got.
-    others: Vec<u32>,
+    /// What the member has got meanwhile through others of its subscriptions.
+    live: Ranges,
 }
 
 /// A part of what an owner keeps.
@@ -98,7 +100,6 @@ impl Subscriptions {
         self.queue_if_direct(member);
         let left = recovery.replayed.into();
         let key = self.key_of(member);
-        let others = self.others_that_hear(member, crowd);
         let replay = Replay {
             member: key,
             tag,
@@ -107,8 +108,7 @@ impl Subscriptions {
             left,
             asked: false,
             begun: false,
-            joined: (recovery.next + left).saturating_sub(1),
-            others,
+            live: Ranges::default(),
         };
         let Ok(replay) = self.replays.insert(replay) else {
             unreachable!("there are fewer replays than subscriptions")
@@ -119,55 +119,34 @@ impl Subscriptions {
             self.locals.at_mut(local).expect("a crowd keeps its channel").members += 1;
         }
         let at = replay.slot;
-        self.members[member as usize].subscribed.add(Subscription {
-            tag,
-            crowd,
-            at,
-            place: Place::Behind,
-            label,
-        });
+        let found = &mut self.members[member as usize];
+        found.behind += 1;
+        found.subscribed.add(Subscription { tag, crowd, at, place: Place::Behind, label });
     }
 
-    /// The member's subscriptions that are live and hear the channel of this crowd, but for those that get copies of
-    /// their own.
-    fn others_that_hear(&mut self, member: u32, crowd: u32) -> Vec<u32> {
-        let Source::Channel(local) = self.crowds.at(crowd).expect("made by the caller").source else {
-            return Vec::new();
-        };
-        let subscribed = self.members[member as usize].subscribed.as_slice();
-        let live: Vec<(u32, u32)> =
-            subscribed.iter().filter(|s| s.place.is_live()).map(|s| (s.tag, s.crowd)).collect();
-        if live.is_empty() {
-            return Vec::new();
+    /// Members of which other subscriptions catch up have got an event of a channel live: those that hear the same channel
+    /// leave it out. An owner sends what is live before the chunk that holds it, so this comes first.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn got_live(&mut self, local: u32, offset: u64, counters: &mut Counters) {
+        for slot in self.got_live.drain(..) {
+            let subscribed = self.members[slot as usize].subscribed.as_slice();
+            for behind in subscribed.iter().filter(|s| s.place == Place::Behind) {
+                let hears = self.crowds.at(behind.crowd).map(|crowd| crowd.source);
+                if hears == Some(Source::Channel(local))
+                    && let Some(replay) = self.replays.at_mut(behind.at)
+                    && replay.live.insert(offset, LIVE_RANGES_MAX).is_err()
+                {
+                    counters.replays_forgot += 1;
+                }
+            }
         }
-        if self.locals.at(local).is_some_and(|local| local.resolved != self.patterns.version) {
-            self.resolve(local);
-        }
-        let local = self.locals.at(local).expect("a crowd keeps its channel");
-        let hears = |crowd: u32| local.exact.contains(&crowd) || local.patterned.contains(&crowd);
-        let shared = |crowd: u32| self.crowds.at(crowd).is_some_and(|crowd| !crowd.manner.each);
-        live.into_iter().filter(|(_, crowd)| hears(*crowd) && shared(*crowd)).map(|(tag, _)| tag).collect()
-    }
-
-    /// Whether the member has got an event live, through another subscription than the one that catches up.
-    fn has_got(&self, member: Key, replay: u32, position: Position, event: &Event) -> bool {
-        let replay = self.replays.at(replay).expect("a subscription keeps its replay");
-        if position.offset <= replay.joined {
-            return false;
-        }
-        let subscribed = self.members[member.slot as usize].subscribed.as_slice();
-        subscribed.iter().any(|other| {
-            let filter = self.crowds.at(other.crowd).map_or(NONE, |crowd| crowd.manner.filter);
-            other.place.is_live()
-                && replay.others.contains(&other.tag)
-                && (filter == NONE || self.filters.wants(filter, event))
-        })
     }
 
     /// A subscription is not behind any more, because it ends or has caught up.
     pub(super) fn end_replay(&mut self, subscription: &Subscription) {
-        if let Some(key) = self.replays.key_at(subscription.at) {
-            self.replays.remove(key);
+        if let Some(replay) = self.replays.key_at(subscription.at).and_then(|key| self.replays.remove(key)) {
+            self.members[replay.member.slot as usize].behind -= 1;
         }
         let crowd = self.crowds.at_mut(subscription.crowd).expect("a subscription keeps its crowd");
         crowd.pending -= 1;
@@ -235,6 +214,9 @@ impl Subscriptions {
         for (position, event) in &chunk.events {
             self.queue_past(member, tag, *position, event, now_us, counters);
         }
+        if let Some(replay) = self.replays.get_mut(key) {
+            replay.live.forget_below(chunk.next);
+        }
         let found =
             self.members[member.slot as usize].subscribed.find(tag).expect("its replay is there").clone();
         if chunk.next <= chunk.end.offset {
@@ -286,7 +268,7 @@ impl Subscriptions {
     ) {
         let found = self.members[member.slot as usize].subscribed.find(tag).expect("its replay is there");
         let (crowd, label, replay) = (found.crowd, found.label.clone(), found.at);
-        if self.has_got(member, replay, position, event) {
+        if self.replays.at(replay).is_some_and(|replay| replay.live.contains(position.offset)) {
             return;
         }
         let crowd = self.crowds.at(crowd).expect("a subscription keeps its crowd");

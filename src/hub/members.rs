@@ -20,13 +20,6 @@ pub(super) enum Place {
     Queued,
 }
 
-impl Place {
-    /// Events come as they are published.
-    pub fn is_live(self) -> bool {
-        matches!(self, Place::Direct | Place::Queued)
-    }
-}
-
 /// What tells the subscriptions of a member apart, shared by the parts of one: an event that several of them cover is
 /// delivered through the first.
 #[derive(Debug)]
@@ -242,6 +235,8 @@ impl Subscribed {
 #[derive(Default)]
 pub(super) struct Member {
     pub generation: u32,
+    /// How many of its subscriptions catch up.
+    pub behind: u32,
     pub subscribed: Subscribed,
     pub outbox: Option<Box<Outbox>>,
     /// The delivery of which it got a copy last.

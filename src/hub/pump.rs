@@ -101,6 +101,9 @@ impl Subscriptions {
                 self.deliver_queued(slot, parcel, excluded, &mut reach, &mut way);
             }
         }
+        if !self.got_live.is_empty() {
+            self.got_live(local, arrival.position.offset, counters);
+        }
         reach
     }
 
@@ -143,6 +146,9 @@ impl Subscriptions {
                 }
             }
             Self::list(&mut self.dirty_members, entry.member, outbox);
+            if member.behind > 0 {
+                self.got_live.push(entry.member);
+            }
             if !self.lost.is_empty() {
                 self.gaps.take(key, &mut self.lost, way.counters);
             }

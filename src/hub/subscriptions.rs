@@ -29,6 +29,8 @@ pub struct Subscriptions {
     /// Subscriptions that catch up, and those of them that have room for more, in turn.
     pub(super) replays: Slab<Replay>,
     pub(super) ready: VecDeque<Key>,
+    /// Members that got the event of a delivery while another of their subscriptions catches up.
+    pub(super) got_live: Vec<u32>,
     pub(super) filters: Filters,
     pub(super) members: Vec<Member>,
     pub(super) bounds: Bounds,
@@ -75,6 +77,7 @@ impl Subscriptions {
             crowds: Slab::with_limit(NONE),
             replays: Slab::with_limit(NONE),
             ready: VecDeque::new(),
+            got_live: Vec::new(),
             filters: Filters::new(),
             members: Vec::new(),
             bounds: options.outbox,

@@ -68,6 +68,8 @@ pub struct Counters {
     pub replays: u64,
     /// Of those, the ones that missed events that were not kept any more.
     pub replays_short: u64,
+    /// Live events that could not be remembered for a subscription that catches up, which may bring them again.
+    pub replays_forgot: u64,
     /// Events of the past that were queued for a subscriber.
     pub replayed: u64,
     /// Turns of the shard.
@@ -109,7 +111,7 @@ macro_rules! counters {
                gaps gaps_untold events_expired resolutions_dropped repeats ids_dropped presence_dropped
                slow_consumers client_messages accepted turned_away sockets_opened sockets_closed
                requests_refused peers_lost channels_evicted history_outgrown history_expired
-               history_evicted dead_letters dead_letters_dropped log_full replays replays_short replayed turns lanes_full publishes_limited
+               history_evicted dead_letters dead_letters_dropped log_full replays replays_short replays_forgot replayed turns lanes_full publishes_limited
                messages_limited flooders_closed connects_limited rates_evicted rates_shared refused_global
                refused_per_address refused_per_channel panics
                tls_handshakes tls_resumed tls_failed)

@@ -1,5 +1,6 @@
 //! Spare parts that know nothing of events: the clock, generation-checked slots, a timer wheel.
 //! Every shard owns its own; nothing here is shared between threads, waits, or calls the rest of Courier.
 pub mod clock;
+pub mod ranges;
 pub mod slab;
 pub mod wheel;

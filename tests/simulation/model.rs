@@ -117,6 +117,8 @@ pub struct Session {
     pub resume: Option<Place>,
     /// Where the channel stood then, if that was told, or that place, if nothing is missing since.
     pub from: Option<Place>,
+    /// Where the channel stood when it was let in, of one that began in the past.
+    pub known: Option<Place>,
     pub end: End,
     /// Gets every event of its only channel, in the order of their numbers.
     pub whole: bool,
@@ -141,7 +143,9 @@ pub struct Ear {
     pub client: usize,
     pub sessions: Vec<usize>,
     pub got: Vec<Got>,
-    heard: BTreeSet<usize>,
+    heard: BTreeMap<usize, usize>,
+    /// Channels, a bit for each, that it hears through several subscriptions of which one began in the past.
+    pub mixed: u64,
     /// Losses that were told: channel, from, to.
     pub gaps: Vec<(usize, Place, Place)>,
 }
@@ -288,8 +292,8 @@ impl Model {
     }
 
     pub fn ear(&mut self, client: usize) -> usize {
-        let (sessions, got, heard, gaps) = Default::default();
-        self.ears.push(Ear { client, sessions, got, heard, gaps });
+        let (sessions, got, heard, mixed, gaps) = Default::default();
+        self.ears.push(Ear { client, sessions, got, heard, mixed, gaps });
         self.ears.len() - 1
     }
 
@@ -308,6 +312,7 @@ impl Model {
             since: u64::MAX,
             resume: None,
             from: None,
+            known: None,
             end: End::Open,
             whole: false,
             run: Vec::new(),
@@ -329,19 +334,16 @@ impl Model {
     }
 
     /// Behind which event a subscriber of a channel can ask for what it missed: the last that it got, or any if it
-    /// got none. Nothing while another subscription of it may bring the same events.
+    /// got none or hears the channel already through another subscription.
     pub fn place_to_resume(&self, ear: usize, channel: usize, any: usize) -> Option<Place> {
         let ear = &self.ears[ear];
         let hears = |session: &usize| {
             let session = &self.sessions[*session];
             session.covers >> channel & 1 == 1 && session.stage != Stage::Over
         };
-        if ear.sessions.iter().any(hears) {
-            return None;
-        }
         let got = ear.got.iter().map(|got| &self.events[got.event]).filter(|event| event.channel == channel);
         let places: Vec<Place> = got.filter_map(|event| event.place).collect();
-        if let Some((epoch, _)) = places.last() {
+        if let Some((epoch, _)) = places.last().filter(|_| !ear.sessions.iter().any(hears)) {
             return places.iter().copied().filter(|place| place.0 == *epoch).max();
         }
         let known: Vec<Place> =
@@ -349,12 +351,35 @@ impl Model {
         (!known.is_empty()).then(|| known[any % known.len()])
     }
 
-    /// Whether a subscription to one of these channels began in the past, so that another would bring some events again.
-    pub fn catches_up(&self, ear: usize, covers: u64) -> bool {
-        self.ears[ear].sessions.iter().any(|session| {
-            let session = &self.sessions[*session];
-            session.covers & covers != 0 && session.resume.is_some() && session.stage != Stage::Over
-        })
+    /// Where a new subscription overlaps with another of its connection, and one of them began in the past, what comes is not
+    /// in the order of numbers.
+    pub fn mind_overlaps(&mut self, new: usize) {
+        let Session { ear, covers, resume, .. } = self.sessions[new];
+        for other in self.ears[ear].sessions.clone() {
+            let session = &self.sessions[other];
+            let both = session.covers & covers;
+            if other != new && both != 0 && (resume.is_some() || session.resume.is_some()) {
+                (self.sessions[other].whole, self.sessions[new].whole) = (false, false);
+                self.ears[ear].mixed |= both;
+            }
+        }
+    }
+
+    /// How often an event may come to a connection: once live, and once for each subscription that asked for it, by beginning
+    /// before it, when it was there already.
+    fn copies_max(&self, ear: usize, event: &Event) -> usize {
+        let sessions = self.ears[ear].sessions.iter().map(|session| &self.sessions[*session]);
+        let sessions = sessions.filter(|session| session.covers >> event.channel & 1 == 1);
+        let (mut asked, mut live) = (0, 0);
+        for session in sessions {
+            match (session.resume, session.known, event.place) {
+                (Some(from), Some(until), Some(place)) if place <= until && is_behind(from, place) => {
+                    asked += 1
+                }
+                _ => live = 1,
+            }
+        }
+        asked + live
     }
 
     /// Whether something may be missing of a channel that a subscriber of it hears whole.
@@ -403,11 +428,14 @@ impl Model {
     /// A subscriber was sent an event.
     pub fn heard(&mut self, ear: usize, got: Got) {
         let n = got.event;
+        let max = self.copies_max(ear, &self.events[n]);
         let (found, event) = (&mut self.ears[ear], &mut self.events[n]);
         let client = found.client;
         assert!(event.sent.is_some(), "event {n} came before it was published");
         assert_ne!(event.outcome, Outcome::Refused, "event {n} was refused and delivered");
-        assert!(found.heard.insert(n), "client {client} got event {n} twice");
+        let copies = found.heard.entry(n).or_insert(0);
+        *copies += 1;
+        assert!(*copies <= max, "client {client} got event {n} {copies} times, and may get it {max} times");
         assert_ne!(event.exclude, Some(client), "client {client} got event {n}, which excludes it");
         found.got.push(got);
         event.got.insert(client);
@@ -455,6 +483,12 @@ impl Model {
         event.outcome = if event.lost { Outcome::Lost } else { Outcome::Refused };
         assert!(event.lost || event.got.is_empty(), "event {n} was delivered and refused");
     }
+}
+
+/// Whether a place is behind another of which a subscriber says that it knows all up to it. Of another numbering it knows
+/// nothing.
+fn is_behind(known: Place, place: Place) -> bool {
+    known.0 != place.0 || known.1 < place.1
 }
 
 /// What comes through a whole subscription has the next number.

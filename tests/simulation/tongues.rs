@@ -143,6 +143,7 @@ impl Client {
             return;
         };
         let now = place(said["position"].as_str().expect("a channel has one"));
+        session.known = Some(now);
         match said["recovered"].as_bool().expect("a word of truth") {
             true => {
                 assert_eq!((now.0, now.1 - offset), (epoch, said["replayed"].as_u64().expect("a count")));

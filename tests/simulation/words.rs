@@ -181,11 +181,6 @@ fn subscribe(world: &mut World, id: usize) {
     let sieve = sieve(&mut world.dice, world.plan.features, tongue);
     let count = if tongue == Tongue::V1 { 1 } else { world.dice.below(4) };
     let list: Vec<String> = (0..count).map(|_| target(world)).collect();
-    // Two subscriptions of one connection that overlap while one of them catches up may both bring an event.
-    let (covers, _) = targets(&world.model, &list);
-    if world.model.catches_up(world.clients[id].ear, covers) {
-        return;
-    }
     let mut words = json!({ "types": sieve.types, "priorities": sieve.priorities, "sources": sieve.sources });
     let (mut covered, mut resume) = (list.clone(), None);
     let (name, text) = match tongue {
@@ -215,6 +210,7 @@ fn subscribe(world: &mut World, id: usize) {
     world.with(id, |client, scene| {
         let session = client.ask(&covered, sieve, scene);
         scene.model.sessions[session].resume = resume;
+        scene.model.mind_overlaps(session);
         let target = covered[0].clone();
         client.named.push(Named { id: name, target, session, asked_to_end: false });
         client.owed.push_back(Owed::Subscribed(at));

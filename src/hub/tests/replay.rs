@@ -143,6 +143,29 @@ fn subscriptions_that_overlap_bring_an_event_once_while_one_of_them_catches_up()
     assert_eq!(story.settle(0), "a-4[y]");
 }
 
+/// What is live for one subscription is left out by the one that catches up, whichever came first, and also when the first
+/// has left before the past was read as far: such events came twice.
+#[test]
+fn subscriptions_that_come_and_go_while_one_catches_up_bring_an_event_once() {
+    let mut story = Story::new(keeping(0, 1, 100));
+    story.say("x");
+    let all = Pattern::parse("*").unwrap();
+    story.join(0, 1, &behind("a", 0));
+    story.say("x");
+    story.join(0, 2, &Wish { filter: only("y"), form: Form(1), ..Wish::pattern(&all) });
+    story.say("x");
+    story.say("y");
+    story.join(0, 3, &Wish { form: Form(1), ..Wish::channel("a") });
+    story.say("x");
+    story.hub.leave(key(0), 2, 0);
+    story.hub.leave(key(0), 3, 0);
+    story.say("y");
+    story.hub.begin(key(0), 0..2);
+    assert_eq!(story.settle(0), "a-4[y]a-5[x]a-1[x]a-2[x]a-3[x]a-6[y]");
+    story.say("x");
+    assert_eq!((&*story.settle(0), story.hub.counters.replays_forgot), ("a-7[x]", 0));
+}
+
 #[test]
 fn a_reader_whom_history_outruns_is_cut_or_told_of_the_gap() {
     for slow in [Slow::Disconnect, Slow::DropOldest] {
