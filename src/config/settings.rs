@@ -91,7 +91,7 @@ settings! {
         max_clients_per_channel: usize = 0, Whole(0, CONNECTIONS_MAX);
         /// Connections of the whole server; the next is closed with 1008 Connection limit exceeded. 0: no limit.
         max_total_connections: usize = 10_000, Whole(0, CONNECTIONS_MAX);
-        /// Connections of one user. 0: no limit.
+        /// Connections of one user, known by a token. 0: no limit.
         max_connections_per_user: Planned = Planned("0");
         /// Connections from one IP address. 0: no limit.
         max_connections_per_address: usize = 0, Whole(0, CONNECTIONS_MAX);
@@ -178,7 +178,7 @@ settings! {
         bytes: usize = 64 << 20, Whole(QUEUE_BYTES_MIN, MAILBOX_BYTES_MAX);
     }
 
-    /// How long a peer may take (contract 2).
+    /// How long a peer may take (contract 2), and how much all of them together.
     Limits {
         /// Seconds in which an HTTP head must arrive; later is answered 408.
         head_timeout_ms as "head_timeout": u64 = 10_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);
@@ -186,6 +186,9 @@ settings! {
         body_timeout_ms as "body_timeout": u64 = 10_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);
         /// Seconds for which an HTTP connection may stay open between requests.
         keep_alive_timeout_ms as "keep_alive_timeout": u64 = 75_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);
+        /// Bytes of unfinished requests and messages over all connections, though never less than four of the largest;
+        /// beyond it who sends more is answered 503 or closed with 1013.
+        unfinished_bytes: usize = 256 << 20, Whole(QUEUE_BYTES_MIN, MAILBOX_BYTES_MAX);
     }
 
     /// Events that are kept for those who come back (contract 11).

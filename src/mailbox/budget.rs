@@ -1,5 +1,6 @@
-//! How many bytes all cores keep of the past, and which core has the oldest: what one budget for all of them needs.
-//! Told once per turn, so that the sum is true but for the turns that run now.
+//! How many bytes all cores keep, of the past or of what is unfinished, and which core has the oldest: what one budget for
+//! all of them needs. Told when something is taken in, or once per turn where the sum may be true but for the turns that
+//! run now.
 use super::sync::{AtomicU64, Ordering};
 
 const NONE: u64 = u64::MAX;

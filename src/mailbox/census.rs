@@ -1,6 +1,6 @@
 //! Connection limits that hold over all cores: how many are in, together and per address. A shard enters a connection
 //! before it serves it and leaves when it has closed it. Exact: never more than the limit, and nobody is refused while a
-//! place is free, even when all shards race. Without a limit per address no lock and no map exist.
+//! place is free, even when all shards race. Where addresses are not counted no lock is taken.
 use super::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,77 +20,80 @@ pub struct Census {
     total: AtomicUsize,
     total_max: AtomicUsize,
     ever: AtomicU64,
-    addresses: Option<Addresses>,
-}
-
-struct Addresses {
-    /// How many are in; addresses without any are forgotten, so its size is bounded by the open descriptors.
-    inside: Mutex<HashMap<IpAddr, usize>>,
     per_address_max: AtomicUsize,
+    /// How many are in by address; those without any are forgotten, so its size is bounded by the open descriptors.
+    addresses: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Census {
     /// At most `total_max` connections, at most `per_address_max` of one address; 0 is no limit.
     #[must_use]
     pub fn new(total_max: usize, per_address_max: usize) -> Census {
-        let addresses = (per_address_max > 0).then(|| Addresses {
-            inside: Mutex::new(HashMap::new()),
-            per_address_max: AtomicUsize::new(per_address_max),
-        });
-        let total_max = AtomicUsize::new(limit(total_max));
-        Census { total: AtomicUsize::new(0), total_max, ever: AtomicU64::new(0), addresses }
-    }
-
-    /// Other limits from now on; those who are in stay. Answers false when a limit per address is wanted and there was
-    /// none at the start: those who came before are not counted by address, so it would not be exact.
-    pub fn set_limits(&self, total_max: usize, per_address_max: usize) -> bool {
-        self.total_max.store(limit(total_max), Ordering::Relaxed);
-        match &self.addresses {
-            None => per_address_max == 0,
-            Some(addresses) => {
-                addresses.per_address_max.store(limit(per_address_max), Ordering::Relaxed);
-                true
-            }
+        Census {
+            total: AtomicUsize::new(0),
+            total_max: AtomicUsize::new(limit(total_max)),
+            ever: AtomicU64::new(0),
+            per_address_max: AtomicUsize::new(limit(per_address_max)),
+            addresses: Mutex::new(HashMap::new()),
         }
     }
 
-    /// A connection comes in. After `Ok` it must [`Census::leave`] once, with the same address. IPv4-mapped IPv6
-    /// addresses count as the IPv4 address that they carry (RFC 4291 section 2.5.5.2).
+    /// Other limits from now on; those who are in stay.
+    pub fn set_limits(&self, total_max: usize, per_address_max: usize) {
+        self.total_max.store(limit(total_max), Ordering::Relaxed);
+        self.per_address_max.store(limit(per_address_max), Ordering::Relaxed);
+    }
+
+    /// Whether there is a limit per address.
+    #[must_use]
+    pub fn limits_addresses(&self) -> bool {
+        self.per_address_max.load(Ordering::Relaxed) != usize::MAX
+    }
+
+    /// A connection comes in; with its address, if it is to be counted by that too. After `Ok` it must [`Census::leave`]
+    /// once, with the same. IPv4-mapped IPv6 addresses count as the IPv4 address that they carry (RFC 4291 section
+    /// 2.5.5.2).
     ///
     /// # Errors
     /// The limit that it would exceed; then nothing is counted.
-    pub fn enter(&self, address: IpAddr) -> Result<(), Refused> {
-        match &self.addresses {
+    pub fn enter(&self, address: Option<IpAddr>) -> Result<(), Refused> {
+        match address.map(|address| address.to_canonical()) {
             None => self.enter_total()?,
-            Some(addresses) => {
+            Some(address) => {
                 // Both counts change under the lock: a place taken and given back would look taken to others meanwhile.
-                let mut inside = addresses.lock();
-                let known = inside.get(&address.to_canonical()).copied().unwrap_or(0);
-                if known >= addresses.per_address_max.load(Ordering::Relaxed) {
+                let mut inside = self.addresses();
+                let known = inside.get(&address).copied().unwrap_or(0);
+                if known >= self.per_address_max.load(Ordering::Relaxed) {
                     return Err(Refused::Address);
                 }
                 self.enter_total()?;
-                inside.insert(address.to_canonical(), known + 1);
+                inside.insert(address, known + 1);
             }
         }
         self.ever.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
+    /// A connection that is in without its address is counted by it from now on, whatever the limit.
+    pub fn adopt(&self, address: IpAddr) {
+        *self.addresses().entry(address.to_canonical()).or_insert(0) += 1;
+    }
+
     /// A connection that was let in is gone.
-    pub fn leave(&self, address: IpAddr) {
-        if let Some(addresses) = &self.addresses {
-            let mut inside = addresses.lock();
-            self.leave_total();
-            let known =
-                inside.get_mut(&address.to_canonical()).expect("who leaves has entered with this address");
-            *known -= 1;
-            if *known == 0 {
-                inside.remove(&address.to_canonical());
-            }
-        } else {
-            self.leave_total();
+    pub fn leave(&self, address: Option<IpAddr>) {
+        let Some(address) = address.map(|address| address.to_canonical()) else { return self.leave_total() };
+        let mut inside = self.addresses();
+        self.leave_total();
+        let known = inside.get_mut(&address).expect("who leaves has entered with this address");
+        *known -= 1;
+        if *known == 0 {
+            inside.remove(&address);
         }
+    }
+
+    /// A panic under this lock can only be the broken invariant in `leave`, before anything was changed.
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many are in.
@@ -128,13 +131,6 @@ fn limit(max: usize) -> usize {
     if max == 0 { usize::MAX } else { max }
 }
 
-impl Addresses {
-    /// A panic under this lock can only be the broken invariant in `leave`, before anything was changed.
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,18 +142,18 @@ mod tests {
     #[test]
     fn both_limits_hold_and_a_refusal_counts_nothing() {
         let census = Census::new(3, 2);
-        assert_eq!([(); 3].map(|()| census.enter(HERE)), [Ok(()), Ok(()), Err(Refused::Address)]);
-        assert_eq!([(); 2].map(|()| census.enter(THERE)), [Ok(()), Err(Refused::Total)]);
+        assert_eq!([(); 3].map(|()| census.enter(Some(HERE))), [Ok(()), Ok(()), Err(Refused::Address)]);
+        assert_eq!([(); 2].map(|()| census.enter(Some(THERE))), [Ok(()), Err(Refused::Total)]);
         assert_eq!((census.total(), census.ever()), (3, 3));
-        census.leave(HERE);
-        assert_eq!((census.enter(THERE), census.total(), census.ever()), (Ok(()), 3, 4));
+        census.leave(Some(HERE));
+        assert_eq!((census.enter(Some(THERE)), census.total(), census.ever()), (Ok(()), 3, 4));
     }
 
     #[test]
     fn without_limits_everybody_is_let_in_and_counted() {
         let census = Census::new(0, 0);
-        (0..1_000).for_each(|_| census.enter(HERE).expect("no limit"));
-        (0..400).for_each(|_| census.leave(HERE));
+        (0..1_000).for_each(|_| census.enter(Some(HERE)).expect("no limit"));
+        (0..400).for_each(|_| census.leave(Some(HERE)));
         assert_eq!((census.total(), census.ever()), (600, 1_000));
     }
 
@@ -165,43 +161,54 @@ mod tests {
     fn an_address_that_has_left_is_forgotten() {
         let census = Census::new(0, 5);
         for _ in 0..3 {
-            census.enter(HERE).expect("below");
-            census.enter(THERE).expect("below");
-            census.leave(HERE);
+            census.enter(Some(HERE)).expect("below");
+            census.enter(Some(THERE)).expect("below");
+            census.leave(Some(HERE));
         }
-        let addresses = census.addresses.as_ref().expect("there is a limit");
-        assert_eq!(addresses.lock().keys().collect::<Vec<&IpAddr>>(), [&THERE]);
+        assert_eq!(census.addresses().keys().collect::<Vec<&IpAddr>>(), [&THERE]);
+    }
+
+    #[test]
+    fn who_is_in_already_counts_once_addresses_are_counted() {
+        let census = Census::new(0, 0);
+        (0..3).for_each(|_| census.enter(None).expect("no limit"));
+        census.set_limits(0, 3);
+        assert!(census.limits_addresses());
+        (0..3).for_each(|_| census.adopt(HERE));
+        assert_eq!(census.enter(Some(HERE)), Err(Refused::Address));
+        census.leave(Some(HERE));
+        assert_eq!((census.enter(Some(HERE)), census.total()), (Ok(()), 3));
     }
 
     #[test]
     fn an_address_counts_the_same_in_both_forms() {
         let census = Census::new(0, 1);
         let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped());
-        assert_eq!((census.enter(HERE), census.enter(mapped)), (Ok(()), Err(Refused::Address)));
-        census.leave(mapped);
-        assert_eq!(census.enter(mapped), Ok(()));
+        assert_eq!((census.enter(Some(HERE)), census.enter(Some(mapped))), (Ok(()), Err(Refused::Address)));
+        census.leave(Some(mapped));
+        assert_eq!(census.enter(Some(mapped)), Ok(()));
     }
 
     #[test]
     fn racing_threads_never_exceed_the_limit_and_fill_it() {
         const MAX: usize = 5;
-        for per_address_max in [0, MAX] {
+        for (per_address_max, address) in [(0, None), (MAX, Some(HERE))] {
             let census = Census::new(MAX, per_address_max);
             std::thread::scope(|scope| {
                 for _ in 0..4 {
-                    scope.spawn(|| come_and_go(&census, MAX));
+                    scope.spawn(|| come_and_go(&census, address, MAX));
                 }
             });
             assert_eq!(census.total(), 0);
-            assert_eq!((0..2 * MAX).filter(|_| census.enter(HERE).is_ok()).count(), MAX);
+            assert_eq!((0..2 * MAX).filter(|_| census.enter(address).is_ok()).count(), MAX);
         }
     }
 
-    fn come_and_go(census: &Census, max: usize) {
+    fn come_and_go(census: &Census, address: Option<IpAddr>, max: usize) {
         for _ in 0..5_000 {
-            let entered = (0..2).filter(|_| census.enter(HERE).is_ok()).count();
+            let entered = (0..2).filter(|_| census.enter(address).is_ok()).count();
             assert!(census.total() <= max);
-            (0..entered).for_each(|_| census.leave(HERE));
+            (0..entered).for_each(|_| census.leave(address));
         }
     }
 }

@@ -92,6 +92,8 @@ pub struct Counters {
     pub refused_global: u64,
     /// Sockets and streams refused by the limit of their address.
     pub refused_per_address: u64,
+    /// Requests and messages given up because too much was unfinished over all shards.
+    pub overloads: u64,
     /// Subscriptions refused by the limit of their channel.
     pub refused_per_channel: u64,
     /// Panics caught in one connection.
@@ -113,7 +115,7 @@ macro_rules! counters {
                requests_refused peers_lost channels_evicted history_outgrown history_expired
                history_evicted dead_letters dead_letters_dropped log_full replays replays_short replays_forgot replayed turns lanes_full publishes_limited
                messages_limited flooders_closed connects_limited rates_evicted rates_shared refused_global
-               refused_per_address refused_per_channel panics
+               refused_per_address refused_per_channel overloads panics
                tls_handshakes tls_resumed tls_failed)
     };
 }

@@ -38,10 +38,6 @@ const CONTROL_BYTES_MAX: usize = 64 * 1024;
 /// As above where the peer may ask for long answers: `/echo`.
 const ECHO_CONTROL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Unfinished requests and messages over all connections of the server: 256 of the largest size. Beyond it
-/// those that would keep more are turned away.
-const KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
-
 /// An ephemeral channel that nobody came to hear is forgotten after a minute.
 const EPHEMERAL_IDLE_US: u64 = 60_000_000;
 
@@ -53,6 +49,7 @@ pub fn shared(settings: &Settings, shards: usize, doorbells: Vec<Arc<Doorbell>>)
     Shared {
         census: Census::new(settings.max_total_connections, settings.max_connections_per_address),
         routers: Census::new(settings.router.max_clients, 0),
+        kept: Budget::new(0, kept_bytes_max(settings)),
         counts: Counts::default(),
         tally: Tally::new(shards),
         history: Budget::new(shards, history_bytes_max(settings)),
@@ -83,7 +80,6 @@ pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Op
         sockets_max: settings.max_total_connections,
         sockets_per_address_max: settings.max_connections_per_address,
         channels_max: settings.max_channels,
-        kept_bytes_max: kept_bytes_max(settings, shards),
         grace_us: settings.shutdown.grace_ms * 1000,
         drain_us: settings.shutdown.timeout_ms * 1000,
         facts: Facts {
@@ -111,13 +107,17 @@ fn rates(settings: &Settings) -> Rates {
     }
 }
 
+fn echoes() -> bool {
+    std::env::var(ECHO_VARIABLE).is_ok_and(|value| value == "1")
+}
+
 fn session(settings: &Settings) -> session::Options {
     session::Options {
         event_bytes_max: settings.max_event_size,
         message_bytes_max: settings.max_message_size,
         subscriptions_max: settings.max_subscriptions_per_connection,
         origins: Origins::new(&settings.cors.allowed_origins),
-        echo: std::env::var(ECHO_VARIABLE).is_ok_and(|value| value == "1"),
+        echo: echoes(),
         stamp: match settings.stamp {
             Stamp::Validated => session::Stamp::Validated,
             Stamp::Always => session::Stamp::Always,
@@ -245,10 +245,11 @@ fn slow(slow: config::Slow) -> Slow {
     }
 }
 
-/// One shard's part, and never less than a few of the largest messages.
-fn kept_bytes_max(settings: &Settings, shards: usize) -> usize {
-    let largest = settings.max_event_size.max(settings.max_message_size).max(ECHO_BYTES_MAX);
-    (KEPT_BYTES_MAX / shards).max(4 * largest)
+/// Bytes of unfinished requests and messages that all shards may keep: never less than a few of the largest.
+pub fn kept_bytes_max(settings: &Settings) -> u64 {
+    let echo = if echoes() { ECHO_BYTES_MAX } else { 0 };
+    let largest = settings.max_event_size.max(settings.max_message_size).max(echo);
+    settings.limits.unfinished_bytes.max(4 * largest) as u64
 }
 
 /// What the file limit leaves for connections of one shard. The kernel does not spread them evenly, so each may

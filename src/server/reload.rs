@@ -73,15 +73,9 @@ impl Reload {
         // The log runs as it was started.
         settings.storage.clone_from(&self.current.storage);
         settings.history.durable = self.current.history.durable;
-        if !self
-            .shared
-            .census
-            .set_limits(settings.max_total_connections, settings.max_connections_per_address)
-        {
-            tracing::warn!(
-                "max_connections_per_address was off at the start and takes effect at the next one"
-            );
-        }
+        self.shared.census.set_limits(settings.max_total_connections, settings.max_connections_per_address);
+        self.shared.routers.set_limits(settings.router.max_clients, 0);
+        self.shared.kept.set_max(build::kept_bytes_max(&settings));
         self.shared.history.set_max(build::history_bytes_max(&settings));
         let shards = self.shared.doorbells.len();
         // Each shard keeps its own number and the moment of the start.

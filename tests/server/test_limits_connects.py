@@ -1,9 +1,13 @@
-"""New connections in a second (contract 14): what is too much is closed before anything is read, over all shards."""
+"""Connections and what they keep (contract 14): too many in a second are closed before anything is read, those of an
+address are counted from the moment of a reload, what is unfinished is bounded; all over all shards together."""
 
+import json
 import socket
 import time
 
+from support.frames import ScriptedPeer
 from support.process import wait_until
+from support.web import RawConnection
 
 
 def connects(port: int, count: int) -> list[bool]:
@@ -37,3 +41,54 @@ def asked(courier) -> dict | None:
         return courier.stats()
     except (OSError, AssertionError):
         return None
+
+
+def test_limit_per_address_that_is_set_by_reload_counts_those_who_are_in(start_courier):
+    courier = start_courier(config="max_connections_per_address: 0\n")
+    held = [ScriptedPeer(courier.port, f"/ws/c{number}") for number in range(8)]
+    courier.config_path.write_text("max_connections_per_address: 6\nrate_limit: {publish: {limit: 1000}}\n")
+    courier.signal(1)
+    wait_until(lambda: reloaded(courier, 20), what="both shards are reloaded")
+    assert refused(courier)
+    for peer in held[:2]:
+        peer.leave()
+    courier.await_clients(6)
+    assert refused(courier), "six are in still"
+    held[2].leave()
+    courier.await_clients(5)
+    assert not refused(courier)
+
+
+def reloaded(courier, connections: int) -> bool:
+    """Whether so many connections in a row, which the kernel spreads over the shards, are served by the new settings."""
+    answers = (courier.post("/publish/a", {"n": 1}) for _ in range(connections))
+    return all(answer.header("ratelimit-limit") for answer in answers)
+
+
+def refused(courier) -> bool:
+    peer = ScriptedPeer(courier.port, "/ws/late")
+    said = peer.text("ping").message().payload
+    if said == b"pong":
+        return False
+    assert json.loads(said)["limit_type"] == "per_address"
+    return True
+
+
+def test_what_is_unfinished_is_bounded_over_all_shards(start_courier):
+    """Eight half-sent bodies fit no bound of four of the largest: as many as do not are refused, wherever they are."""
+    courier = start_courier({"limits.unfinished_bytes": 1024, "max_message_size": 1000})
+    head = b"POST /publish/a HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n"
+    peers = [RawConnection(courier.port) for _ in range(8)]
+    for peer in peers:
+        peer.send_past_refusal(head + b" " * 900_000)
+    wait_until(lambda: counted(courier, "overloads") >= 4, what="what does not fit is refused")
+    answers = [peer.reply("POST").status for peer in peers if peer.send_past_refusal(b" " * 99_990 + b'{"n":1}   ')]
+    assert 4 <= answers.count(503) == counted(courier, "overloads") <= 6
+    assert answers.count(200) == 8 - answers.count(503)
+    with RawConnection(courier.port) as peer:
+        peer.send(head + b" " * 999_990 + b'{"n":1}   ')
+        assert peer.reply("POST").status == 200, "what is answered is kept no more"
+
+
+def counted(courier, name: str) -> int:
+    return sum(shard[name] for shard in courier.stats()["shards"])

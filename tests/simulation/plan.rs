@@ -196,7 +196,6 @@ impl Plan {
             sockets_max: self.sockets_max,
             sockets_per_address_max: self.sockets_per_address_max,
             channels_max: self.channels_max,
-            kept_bytes_max: self.kept_bytes_max,
             grace_us: self.grace_us,
             drain_us: DRAIN_US,
             facts: Facts {

@@ -74,6 +74,7 @@ impl World {
             history: Budget::new(shards, plan.history_bytes_max),
             census: Census::new(plan.sockets_max, plan.sockets_per_address_max),
             routers: Census::new(0, 0),
+            kept: Budget::new(0, plan.kept_bytes_max as u64),
             counts: courier::runtime::shard::Counts::default(),
             tally: Tally::new(shards),
             drain: Drain::new(shards),
@@ -233,8 +234,9 @@ impl World {
                 "an outbox holds {bytes} bytes in {events} events, at most {bytes_max} wanted"
             );
         }
-        let kept = shard.kept_bytes();
-        assert!(kept <= self.plan.kept_bytes_max, "{kept} bytes are kept");
+        let shards = self.cores.iter().filter_map(|core| core.shard.as_ref());
+        let kept: usize = shards.map(Shard::kept_bytes).sum();
+        assert!(kept <= self.plan.kept_bytes_max, "{kept} bytes are kept by all shards");
         assert!(shard.connections() <= self.plan.connections_max as usize);
         for to in 0..self.plan.shards {
             let (events, bytes) = self.shared.loads.of(number, to);

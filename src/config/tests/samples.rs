@@ -1,7 +1,7 @@
 //! One value of every key that is built.
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-pub(super) const SAMPLES: [(&str, &str, &str); 78] = [
+pub(super) const SAMPLES: [(&str, &str, &str); 79] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -36,6 +36,7 @@ pub(super) const SAMPLES: [(&str, &str, &str); 78] = [
     ("limits.head_timeout", "0.2", "0.2"),
     ("limits.body_timeout", "1", "1"),
     ("limits.keep_alive_timeout", "3", "3.0"),
+    ("limits.unfinished_bytes", "2222", "2222"),
     ("history.size", "9", "9"),
     ("history.ttl", "0.5", "0.5"),
     ("history.max_bytes", "65536", "65536"),

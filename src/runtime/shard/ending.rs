@@ -57,9 +57,17 @@ impl<D: Driver> Shard<D> {
         if self.sockets > sockets
             && let Some(peer) = peer
         {
-            self.shared.census.leave(peer);
+            self.shared.census.leave(self.counts_addresses.then_some(peer));
         }
         self.sockets = sockets;
+    }
+
+    /// Counts those who are in by their addresses from now on.
+    pub(super) fn count_addresses(&mut self) {
+        self.counts_addresses = true;
+        for (_, connection) in self.connections.iter().filter(|(_, c)| c.protocol.is_counted()) {
+            self.shared.census.adopt(connection.peer());
+        }
     }
 
     /// A stream of server-sent events ends without a word.
@@ -72,10 +80,9 @@ impl<D: Driver> Shard<D> {
         self.hub.retire(key, now.steady_us);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let ending = Protocol::Ending(End { socket: counted, half_closed: false });
-        let peer = connection.peer();
         let before = std::mem::replace(&mut connection.protocol, ending);
         self.kept_bytes -= kept_bytes(&before);
-        self.count_router_out(&before, peer);
+        self.count_router_out(&before);
         self.parting.push(key);
         self.wheel.set(key.slot, now.steady_us + LINGER_US);
     }
@@ -133,23 +140,23 @@ impl<D: Driver> Shard<D> {
         self.wheel.cancel(key.slot);
         self.under_way.forget(key);
         self.kept_bytes -= kept_bytes(&connection.protocol);
-        self.count_router_out(&connection.protocol, connection.peer());
+        self.count_router_out(&connection.protocol);
         if connection.protocol.is_counted() {
             self.sockets -= 1;
             self.hub.counters.sockets_closed += 1;
-            self.shared.census.leave(connection.peer());
+            self.shared.census.leave(self.counts_addresses.then_some(connection.peer()));
         }
     }
 
     /// Dialect `router` has a limit of its own.
-    fn count_router_out(&self, protocol: &Protocol, peer: IpAddr) {
+    fn count_router_out(&self, protocol: &Protocol) {
         let subscriber = match protocol {
             Protocol::Socket(open) => &open.subscriber,
             Protocol::Opening(opening) => &opening.subscriber,
             Protocol::Http(_) | Protocol::Ending(_) => return,
         };
         if subscriber.dialect() == Some(Dialect::Router) {
-            self.shared.routers.leave(peer);
+            self.shared.routers.leave(None);
         }
     }
 

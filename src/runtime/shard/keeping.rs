@@ -12,9 +12,26 @@ pub(super) struct Told {
     idle_us: Option<u64>,
     history_bytes: u64,
     history_oldest_us: Option<u64>,
+    kept_bytes: u64,
 }
 
 impl<D: Driver> Shard<D> {
+    /// Whether all shards together keep too much of what is unfinished. What a shard takes in it tells before it asks,
+    /// so the bound is never passed: what would pass it is let go of again.
+    pub(super) fn keeps_too_much(&mut self) -> bool {
+        self.tell_kept();
+        self.shared.kept.over() > 0
+    }
+
+    /// Tells the others how much this shard keeps.
+    pub(super) fn tell_kept(&mut self) {
+        let kept_bytes = self.kept_bytes as u64;
+        if kept_bytes != self.told.kept_bytes {
+            self.shared.kept.moved(self.told.kept_bytes, kept_bytes);
+            self.told.kept_bytes = kept_bytes;
+        }
+    }
+
     /// Forgets idle channels while there are too many over all shards.
     pub(super) fn keep_channels_within(&mut self) {
         if self.options.channels_max == 0 {

@@ -16,7 +16,8 @@ impl<D: Driver> Shard<D> {
         let before = opening.kept.capacity();
         opening.kept.extend_from_slice(bytes);
         self.kept_bytes = self.kept_bytes - before + opening.kept.capacity();
-        if self.kept_bytes > self.options.kept_bytes_max {
+        if self.keeps_too_much() {
+            self.hub.counters.overloads += 1;
             self.forget(key, now);
         }
     }
@@ -94,14 +95,16 @@ impl<D: Driver> Shard<D> {
 
     /// Gives up a peer whose unfinished message takes the shard over its budget.
     fn protect(&mut self, key: Key, now: Now) {
-        if self.kept_bytes <= self.options.kept_bytes_max {
+        if !self.keeps_too_much() {
             return;
         }
         let Some(connection) = self.connections.get(key) else { return };
         if let Protocol::Socket(open) = &connection.protocol
             && (open.kept.is_some() || open.subscriber.kept_bytes() > 0)
         {
+            self.hub.counters.overloads += 1;
             self.end_socket(key, Reason::Overloaded, true, now);
+            self.tell_kept();
         }
     }
 

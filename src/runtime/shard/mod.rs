@@ -95,6 +95,8 @@ pub struct Shard<D: Driver> {
     parting: Vec<Key>,
     kept_bytes: usize,
     told: keeping::Told,
+    /// Sockets are counted by their addresses too: there was a limit on those once.
+    counts_addresses: bool,
     revision: u64,
     stage: Stage,
     stage_done: bool,
@@ -126,6 +128,7 @@ impl<D: Driver> Shard<D> {
     ) -> Shard<D> {
         compress_from(options.session.compression_bytes_min.unwrap_or(usize::MAX));
         let random = u64::from(draw()) << 32 | u64::from(draw()) | 1;
+        let counts_addresses = options.sockets_per_address_max > 0;
         Shard {
             hub: Hub::new(options.hub.clone(), draw),
             connections: Slab::with_limit(options.connections_max),
@@ -142,6 +145,7 @@ impl<D: Driver> Shard<D> {
             parting: Vec::new(),
             kept_bytes: 0,
             told: keeping::Told::default(),
+            counts_addresses,
             revision: 0,
             stage: Stage::Serving,
             stage_done: false,
@@ -383,6 +387,7 @@ impl<D: Driver> Shard<D> {
         self.effects(driver, now);
         self.part(driver, now);
         self.tell_log(driver);
+        self.tell_kept();
         self.keep_channels_within();
         self.keep_history_within();
         self.send_mail();
@@ -457,6 +462,9 @@ impl<D: Driver> Shard<D> {
         self.options.facts.started_us = before.facts.started_us;
         compress_from(self.options.session.compression_bytes_min.unwrap_or(usize::MAX));
         self.hub.reload(self.options.hub.clone(), now.steady_us);
+        if self.options.sockets_per_address_max > 0 && !self.counts_addresses {
+            self.count_addresses();
+        }
     }
 
     /// The value of the `Date` field, formatted once a second.

@@ -117,13 +117,13 @@ impl<D: Driver> Shard<D> {
     pub(super) fn count_in(&mut self, key: Key, speech: Speech) -> Result<(), Away> {
         let peer = self.connections.get(key).expect("it has just asked").peer();
         let is_router = speech == Speech::Socket(Dialect::Router);
-        if is_router && self.shared.routers.enter(peer).is_err() {
+        if is_router && self.shared.routers.enter(None).is_err() {
             self.hub.counters.refused_global += 1;
             return Err(Away::RouterFull(self.options.session.router.clients_max));
         }
-        if let Err(refused) = self.shared.census.enter(peer) {
+        if let Err(refused) = self.shared.census.enter(self.counts_addresses.then_some(peer)) {
             if is_router {
-                self.shared.routers.leave(peer);
+                self.shared.routers.leave(None);
             }
             return Err(match refused {
                 Refused::Total => {

@@ -32,8 +32,6 @@ pub struct Options {
     pub sockets_per_address_max: usize,
     /// Channels over all shards; 0: no limit.
     pub channels_max: usize,
-    /// Bytes of requests and messages under way that this shard may keep, over all connections.
-    pub kept_bytes_max: usize,
     /// On a stop sockets are closed over so long, in microseconds.
     pub grace_us: u64,
     /// A stop takes at most so long, in microseconds.
@@ -50,6 +48,8 @@ pub struct Shared {
     pub routers: Census,
     /// What came in lately, counted over all shards.
     pub counts: Counts,
+    /// Bytes of unfinished requests and messages, over all shards.
+    pub kept: Budget,
     /// Channels, counted over all shards.
     pub tally: Tally,
     /// Bytes kept of the past, over all shards.

@@ -126,9 +126,11 @@ impl<D: Driver> Shard<D> {
             publisher.drop_kept();
         }
         self.kept_bytes = self.kept_bytes - kept_before + publisher.kept_bytes();
-        if publisher.kept_bytes() > 0 && self.kept_bytes > self.options.kept_bytes_max {
+        if publisher.kept_bytes() > 0 && self.keeps_too_much() {
             self.kept_bytes -= publisher.kept_bytes();
             publisher.drop_kept();
+            self.tell_kept();
+            self.hub.counters.overloads += 1;
             let refusal = overloaded("Too many requests are under way").closing();
             let form = publisher.form();
             self.refuse(publisher, &form, &refusal);

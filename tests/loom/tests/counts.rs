@@ -23,10 +23,10 @@ macro_rules! is_a_census {
                 <$census>::new(total_max, per_address_max)
             }
             fn enter(&self, address: IpAddr) -> bool {
-                <$census>::enter(self, address).is_ok()
+                <$census>::enter(self, self.limits_addresses().then_some(address)).is_ok()
             }
             fn leave(&self, address: IpAddr) {
-                <$census>::leave(self, address);
+                <$census>::leave(self, self.limits_addresses().then_some(address));
             }
         }
     };
