@@ -13,22 +13,22 @@ use triomphe::{Arc, ThinArc};
 /// The frame stands in the same piece of memory as what is known about it: one allocation, and for an event of usual
 /// size four cache lines in all.
 #[derive(Clone)]
-pub struct Event(ThinArc<About, u8>);
+pub struct Event(pub(super) ThinArc<About, u8>);
 
-struct About {
+pub(super) struct About {
     /// Of the frame; behind them comes the text.
-    header_bytes: u8,
-    priority: Priority,
-    kind: Part,
-    source: Part,
-    at_ms: u64,
-    extras: Option<Box<Extras>>,
-    late: OnceLock<Box<Late>>,
+    pub header_bytes: u8,
+    pub priority: Priority,
+    pub kind: Part,
+    pub source: Part,
+    pub at_ms: u64,
+    pub extras: Option<Box<Extras>>,
+    pub late: OnceLock<Box<Late>>,
 }
 
 /// What most events never need.
 #[derive(Default)]
-struct Late {
+pub(super) struct Late {
     rendered: [OnceLock<Rendered>; FORMS_MAX],
     key: OnceLock<Option<Box<str>>>,
     kind: Option<Box<str>>,
@@ -45,14 +45,14 @@ impl Late {
 
 /// Where a string of the event stands in its text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Part {
-    at: u32,
-    len: u32,
+pub(super) struct Part {
+    pub at: u32,
+    pub len: u32,
 }
 
 impl Part {
     /// There is no such string.
-    const NONE: Part = Part { at: u32::MAX, len: 0 };
+    pub const NONE: Part = Part { at: u32::MAX, len: 0 };
     /// It is escaped in the text, or not in this text: a copy is kept.
     const COPIED: Part = Part { at: u32::MAX, len: 1 };
 
@@ -210,7 +210,7 @@ impl Event {
     }
 
     #[inline]
-    fn about(&self) -> &About {
+    pub(super) fn about(&self) -> &About {
         &self.0.header.header
     }
 

@@ -346,13 +346,15 @@ impl Hub {
         let end = owned.position;
         let mut chunk = Chunk { events: Vec::new(), end, next: from.max(owned.memory_from()) };
         let mut bytes = 0;
-        for (offset, event) in owned.ring.iter().flat_map(|ring| ring.from(from)).take(events_max) {
+        while chunk.events.len() < events_max
+            && let Some(event) = self.channels.share(slot, chunk.next)
+        {
             bytes += event.frame().len();
             if bytes > bytes_max && !chunk.events.is_empty() {
                 break;
             }
-            chunk.events.push((Position { offset, ..end }, event.clone()));
-            chunk.next = offset + 1;
+            chunk.events.push((Position { offset: chunk.next, ..end }, event));
+            chunk.next += 1;
         }
         chunk
     }

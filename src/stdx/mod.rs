@@ -1,6 +1,7 @@
-//! Spare parts that know nothing of events: the clock, generation-checked slots, a timer wheel.
+//! Spare parts that know nothing of events: the clock, generation-checked slots, records in a ring, a timer wheel.
 //! Every shard owns its own; nothing here is shared between threads, waits, or calls the rest of Courier.
 pub mod clock;
 pub mod ranges;
+pub mod records;
 pub mod slab;
 pub mod wheel;

@@ -16,7 +16,7 @@ impl Channels {
     pub fn keep(&mut self, slot: u32, event: &Event, now_us: u64, counters: &mut Counters) {
         let owned = self.slab.at_mut(slot).expect("as for `at`");
         let (offset, size) = (owned.position.offset, owned.keep as usize);
-        let bytes = event.footprint();
+        let bytes = Ring::cost(event);
         if bytes as u64 > self.kept.bytes_max {
             return self.keep_nothing(slot, event.at_ms(), counters);
         }
@@ -28,10 +28,12 @@ impl Channels {
             self.kept.bytes -= u64::from(popped.bytes);
             self.kept.events -= 1;
             counters.history_outgrown += 1;
-            self.kept.leaving.add(popped.event, popped.bytes);
+            if let Some(event) = popped.event {
+                self.kept.leaving.add(event, popped.bytes);
+            }
         }
         let was_empty = ring.is_empty();
-        ring.push(offset, event.clone(), now_us, bytes as u32);
+        ring.push(offset, event, now_us);
         self.kept.bytes += bytes as u64;
         self.kept.events += 1;
         if was_empty {
@@ -51,6 +53,13 @@ impl Channels {
         self.kept.ages.enter(class, now_us, key);
         let slab = &self.slab;
         self.kept.ages.tidy(|key| slab.get(key).is_some_and(|owned| owned.aged));
+    }
+
+    /// The kept event with this number, for somebody who catches up and is likely not the only one.
+    pub fn share(&mut self, slot: u32, offset: u64) -> Option<Event> {
+        let (event, more) = self.at(slot).ring.as_mut()?.share(offset)?;
+        self.kept.bytes += more;
+        Some(event)
     }
 
     /// Lets go of all that a channel has, because the event that it took at `at_ms` is too large for all together.

@@ -1,6 +1,6 @@
 //! What a channel's owner keeps of its past, in memory: the newest events, bounded by count and age per channel and by
-//! bytes over all cores. Events are shared handles with their renderings, so nothing is encoded again. Channels with
-//! nothing kept cost one word each.
+//! bytes over all cores. Small events are kept as bytes, others as shared handles with their renderings; whoever catches
+//! up shares one handle with all others, so nothing is encoded twice. Channels with nothing kept cost one word each.
 //!
 //! * `ring`: one channel's events; `ages`: which channel has the oldest; `keeping`: what goes in, and what goes when
 //! * `resolve`: what a position or a time means for a channel; `reading`: pages for whoever asks

@@ -64,9 +64,9 @@ impl Hub {
     }
 }
 
-fn take<'e>(
+fn take(
     page: &mut Page,
-    found: impl Iterator<Item = (u64, &'e Event)>,
+    found: impl Iterator<Item = (u64, Event)>,
     at: impl Fn(u64) -> Position,
     wish: &PageWish,
 ) {
@@ -76,6 +76,6 @@ fn take<'e>(
         if bytes > wish.bytes_max && !page.events.is_empty() {
             return;
         }
-        page.events.push((at(offset), event.clone()));
+        page.events.push((at(offset), event));
     }
 }
