@@ -111,11 +111,9 @@ impl Readiness {
         self.fill(events, Some(&WITHOUT_WAITING))
     }
 
-    /// As [`Readiness::look`], but blocks the thread until something has changed, for `limit_us` microseconds at most.
-    pub(crate) fn wait(&self, events: &mut Events, limit_us: Option<u64>) -> io::Result<()> {
-        let limit = limit_us
-            .map(|us| Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1_000) as i64 });
-        self.fill(events, limit.as_ref())
+    /// As [`Readiness::look`], but blocks the thread until something has changed.
+    pub(crate) fn wait(&self, events: &mut Events) -> io::Result<()> {
+        self.fill(events, None)
     }
 
     fn fill(&self, events: &mut Events, limit: Option<&Timespec>) -> io::Result<()> {

@@ -8,7 +8,7 @@ use rustix::time::{
 };
 
 use crate::runtime::readiness::Readiness;
-use crate::stdx::clock::Now;
+use crate::stdx::clock::Clock;
 
 #[derive(Debug)]
 pub(crate) struct Deadline {
@@ -28,13 +28,13 @@ impl Deadline {
         self.armed_us = None;
     }
 
-    /// Makes the set readable at `due_us`, or earlier. Both in microseconds of [`Now::steady_us`].
-    pub(crate) fn arm(&mut self, due_us: u64, now: Now) -> io::Result<()> {
+    /// Makes the set readable at `due_us`, or earlier. In microseconds of the clock's steady time.
+    pub(crate) fn arm(&mut self, due_us: u64, clock: &Clock) -> io::Result<()> {
         if self.armed_us.is_some_and(|armed| armed <= due_us) {
             return Ok(());
         }
         // A value of zero would disarm the timer.
-        let wait_us = due_us.saturating_sub(now.steady_us).max(1);
+        let wait_us = due_us.saturating_sub(clock.now().steady_us).max(1);
         let after =
             Timespec { tv_sec: (wait_us / 1_000_000) as i64, tv_nsec: (wait_us % 1_000_000 * 1_000) as i64 };
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: after };

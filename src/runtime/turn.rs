@@ -3,7 +3,8 @@
 //! only `ring` knows what glommio waits in.
 //!
 //! A turn that found work is followed by another one at once, because peers answer meanwhile. While no guest waits for
-//! glommio the shard sleeps in its epoll set: one system call where a park in glommio's ring takes ten. While there are
+//! glommio the shard sleeps in its epoll set, its deadline in a timer there: one system call where a park in glommio's ring
+//! takes ten. While there are
 //! guests it parks in the ring, and glommio gets a pass once per millisecond: its tasks become runnable only in such a
 //! pass, so yielding to them between passes would bring nothing.
 use std::io;
@@ -22,6 +23,9 @@ use crate::stdx::clock::{Clock, Now};
 
 /// The longest that a busy shard keeps glommio's guests waiting.
 const VISIT_EVERY_US: u64 = 1_000;
+
+/// A turn with so little to do is not one of many: a lone publish takes five calls then, those of the plainest loop.
+const LONE: usize = 1;
 
 const DOORBELL: u64 = TOKENS_OF_RUNTIME;
 const TIMER: u64 = TOKENS_OF_RUNTIME + 1;
@@ -122,7 +126,10 @@ impl<C: Core> Turn<C> {
             due_us = earlier(due_us, door.attend(&self.set, now, accepting));
         }
         let overdue = due_us.is_some_and(|due_us| due_us <= now.steady_us);
-        if again || had_mail || overdue || !events.is_empty() {
+        // Where a sleep is one call, what came alone is followed by it and not by a look: it does not sleep if there is
+        // something by now.
+        let few = if self.guests.is_empty() { LONE } else { 0 };
+        if again || had_mail || overdue || events.len() > few {
             return Ok(Then::Again);
         }
         Ok(Then::Park { due_us: earlier(due_us, self.guests.look_us(now)) })
@@ -165,8 +172,8 @@ impl<C: Core> Turn<C> {
             Woken::Unknown
         } else if self.guests.is_empty() {
             self.bells.pulse.set(Phase::Waiting);
-            let limit_us = due_us.map(|due_us| due_us.saturating_sub(self.clock.now().steady_us));
-            self.set.wait(events, limit_us)?;
+            self.arm(due_us)?;
+            self.set.wait(events)?;
             Woken::Looked
         } else {
             self.park_in_ring(due_us).await?;
@@ -176,10 +183,15 @@ impl<C: Core> Turn<C> {
         Ok(woken)
     }
 
-    async fn park_in_ring(&mut self, due_us: Option<u64>) -> io::Result<()> {
-        if let Some(due_us) = due_us {
-            self.timer.arm(due_us, self.clock.now())?;
+    fn arm(&mut self, due_us: Option<u64>) -> io::Result<()> {
+        match due_us {
+            Some(due_us) => self.timer.arm(due_us, &self.clock),
+            None => Ok(()),
         }
+    }
+
+    async fn park_in_ring(&mut self, due_us: Option<u64>) -> io::Result<()> {
+        self.arm(due_us)?;
         self.bells.pulse.set(Phase::Parked);
         self.bells.watchdog.ring();
         self.set.park().await;
