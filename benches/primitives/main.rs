@@ -6,6 +6,7 @@
 
 mod admission;
 mod event;
+mod features;
 mod hub;
 mod json;
 mod mailbox;
@@ -34,9 +35,12 @@ fn main() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["--list"] => primitives().for_each(|(name, _)| println!("{name}")),
+        ["--features"] => features::names().for_each(|name| println!("{name}")),
         ["--count", name, operations] => {
-            let (_, setup) = primitives().find(|(known, _)| known == &name).expect("a name from --list");
-            count(setup(), operations.parse().expect("a number of operations"));
+            let known = primitives().find(|(known, _)| known == &name).map(|(_, setup)| setup());
+            let operation =
+                known.or_else(|| features::operation(name)).expect("a name from --list or --features");
+            count(operation, operations.parse().expect("a number of operations"));
         }
         _ => {
             let filter = words.first().copied().unwrap_or_default();

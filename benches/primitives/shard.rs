@@ -18,13 +18,17 @@ use courier::stdx::clock::Now;
 use crate::{Operation, Primitive};
 
 pub const PRIMITIVES: &[Primitive] =
-    &[("shard.publish_16", || publish(16)), ("shard.publish_lone", || publish(1))];
+    &[("shard.publish_16", || Case::own_channels().operation()), ("shard.publish_lone", lone)];
 
-/// Channels, each with one subscriber.
-const CHANNELS: u32 = 1_000;
+fn lone() -> Operation {
+    Case { publishers: 1, ..Case::own_channels() }.operation()
+}
+
+/// Subscribers.
+const MANY: u32 = 1_000;
 /// Long enough ago for no deadline to come near.
 const NOW: Now = Now { steady_us: 1_000_000, unix_ms: 1_700_000_000_000 };
-const EVENT: &str = r#"{"type":"load","channel":"aaaaaaab","from":"aaaaaaaa","seq":"aaaaaaac","at":"aaaaaaaabcdefghp","pad":"order.filled opqrorder.f"}"#;
+pub const EVENT: &str = r#"{"type":"load","channel":"aaaaaaab","from":"aaaaaaaa","seq":"aaaaaaac","at":"aaaaaaaabcdefghp","pad":"order.filled opqrorder.f"}"#;
 
 /// Sockets that take every byte at once, and have to say what is put here.
 #[derive(Default)]
@@ -62,13 +66,11 @@ struct Server {
 }
 
 impl Server {
-    /// A shard with the settings that are built in.
-    fn new() -> Server {
+    fn new(settings: &Settings) -> Server {
         let doorbells = vec![Doorbell::new().expect("an eventfd")];
-        let settings = Settings::default();
-        let shared = Arc::new(build::shared(&settings, 1, doorbells));
-        let port = build::ports(&settings, &shared).remove(0);
-        let options = build::options(&settings, 0, 1, NOW);
+        let shared = Arc::new(build::shared(settings, 1, doorbells));
+        let port = build::ports(settings, &shared).remove(0);
+        let options = build::options(settings, 0, 1, NOW);
         Server {
             shard: Shard::new(options, shared, port, Pulse::new(), Box::new(|| 7)),
             plug: Plug::default(),
@@ -89,37 +91,113 @@ impl Server {
     }
 }
 
-/// Each operation is a turn in which so many publishers post one event each, to the next channel.
-fn publish(publishers: usize) -> Operation {
-    let mut server = Server::new();
-    for channel in 0..CHANNELS {
-        let token = server.connect();
-        let request = format!(
-            "GET /ws/load.{channel} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+/// Who publishes what to whom.
+pub struct Case {
+    pub settings: Settings,
+    /// Publishers that post one event each in a turn, each to the next channel.
+    pub publishers: usize,
+    pub channels: u32,
+    /// Subscribers of each channel.
+    pub subscribers: u32,
+    /// What a subscriber of a channel asks for, further fields of its request, each with its line end, and what it says
+    /// once it is connected.
+    pub path: fn(u32) -> String,
+    pub fields: &'static str,
+    pub command: fn(u32) -> Option<String>,
+    /// Where an event goes, and the event.
+    pub publish_to: fn(u32) -> String,
+    pub event: String,
+    /// Turns before all others, beside those that warm every primitive.
+    pub turns_before: usize,
+}
+
+impl Case {
+    /// Workload C: a channel for each of 1,000 subscribers, with the settings that are built in.
+    pub fn own_channels() -> Case {
+        Case {
+            settings: Settings::default(),
+            publishers: 16,
+            channels: MANY,
+            subscribers: 1,
+            path: |channel| format!("/ws/load.{channel}"),
+            fields: "",
+            command: |_| None,
+            publish_to: |channel| format!("/publish/load.{channel}"),
+            event: EVENT.to_owned(),
+            turns_before: 0,
+        }
+    }
+
+    /// Workload A: one channel for 1,000 subscribers, and one event after the other.
+    pub fn one_channel() -> Case {
+        Case { publishers: 1, channels: 1, subscribers: MANY, ..Case::own_channels() }
+    }
+
+    /// Each operation is a turn.
+    pub fn operation(self) -> Operation {
+        let mut server = Server::new(&self.settings);
+        for channel in (0..self.channels).flat_map(|channel| (0..self.subscribers).map(move |_| channel)) {
+            self.subscribe(&mut server, channel);
+        }
+        let posts: Vec<Vec<u8>> = (0..self.channels).map(|channel| self.post(channel)).collect();
+        let tokens: Vec<u64> = (0..self.publishers).map(|_| server.connect()).collect();
+        let mut next = 0;
+        let mut turn = move || {
+            for token in &tokens {
+                server.plug.incoming.clone_from(&posts[next]);
+                next = (next + 1) % posts.len();
+                server.shard.ready(&mut server.plug, *token, Ready::new(true, true, false), NOW);
+            }
+            server.end_turn();
+            server.shard.hub().counters.deliveries
+        };
+        let before = turn();
+        let each = turn() - before;
+        assert_eq!(
+            each,
+            self.publishers as u64 * u64::from(self.subscribers),
+            "a turn reaches whom it should"
         );
+        for _ in 0..self.turns_before {
+            turn();
+        }
+        Box::new(move || {
+            black_box(turn());
+        })
+    }
+
+    fn subscribe(&self, server: &mut Server, channel: u32) {
+        let token = server.connect();
+        let (path, fields) = ((self.path)(channel), self.fields);
+        let upgrade = match path.starts_with("/sse/") {
+            true => "",
+            false => {
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            }
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{upgrade}{fields}\r\n");
         server.say(token, request.as_bytes());
         server.end_turn();
-    }
-    assert_eq!(server.shard.hub().counters.accepted, u64::from(CHANNELS));
-    let posts: Vec<Vec<u8>> = (0..CHANNELS)
-        .map(|channel| {
-            format!(
-                "POST /publish/load.{channel} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
-                 Content-Length: {}\r\n\r\n{EVENT}",
-                EVENT.len()
-            )
-            .into_bytes()
-        })
-        .collect();
-    let tokens: Vec<u64> = (0..publishers).map(|_| server.connect()).collect();
-    let mut posts = (0..posts.len()).cycle().map(move |i| posts[i].clone());
-    let mut next = move || posts.next().expect("it goes round");
-    Box::new(move || {
-        for token in &tokens {
-            server.plug.incoming = next();
-            server.shard.ready(&mut server.plug, *token, Ready::new(true, true, false), NOW);
+        if let Some(command) = (self.command)(channel) {
+            server.say(token, &masked(command.as_bytes()));
+            server.end_turn();
         }
-        server.end_turn();
-    })
+    }
+
+    fn post(&self, channel: u32) -> Vec<u8> {
+        let (path, event) = ((self.publish_to)(channel), &self.event);
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{event}",
+            event.len()
+        )
+        .into_bytes()
+    }
+}
+
+/// A client's text frame of less than 64 KiB, its mask 0.
+fn masked(text: &[u8]) -> Vec<u8> {
+    let len = (text.len() as u16).to_be_bytes();
+    [&[0x81, 0x80 | 126][..], &len, &[0; 4], text].concat()
 }
