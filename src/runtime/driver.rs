@@ -1,10 +1,12 @@
 //! The seam between a shard and its sockets: epoll and plain calls today, a ring or a simulation another time.
 //! Readiness comes in from outside (`ready` of the shard); a refused send is reported again without being asked.
 
+use super::tls::Certified;
 use crate::event::Channel;
 use crate::hub::{LogFound, LogRead, LogWrite, Logged, Sent};
 use crate::metrics::Certificates;
 use std::io::IoSlice;
+use std::rc::Rc;
 
 /// What a read gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub trait Driver {
     /// Whether the peer is still to agree with the socket itself on how to speak: so far it has asked for nothing.
     fn is_greeting(&self, _socket: &Self::Socket) -> bool {
         false
+    }
+    /// Whom the peer's certificate names, if it has shown one: it is verified.
+    fn certified(&self, _socket: &Self::Socket) -> Option<Rc<Certified>> {
+        None
     }
     /// What TLS listeners serve, if there are some.
     fn certificates(&self) -> Option<Certificates> {

@@ -6,7 +6,7 @@ use super::driver::{Driver, Received};
 use super::log::LogEnd;
 use super::readiness::Readiness;
 use super::shard::{Rest, Shard};
-use super::tls::{TlsEnd, TlsSocket};
+use super::tls::{Certified, TlsEnd, TlsSocket};
 use crate::event::Channel;
 use crate::hub::{LogFound, LogOutcome, LogRead, LogWrite, Logged, Sent};
 use crate::mailbox::drain::Stage;
@@ -18,6 +18,7 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 /// A connection. One that is not encrypted is its descriptor and nothing else.
 pub enum Socket {
@@ -133,6 +134,13 @@ impl Driver for Net {
         }
     }
 
+    fn certified(&self, socket: &Socket) -> Option<Rc<Certified>> {
+        match socket {
+            Socket::Plain(_) => None,
+            Socket::Tls(socket) => socket.certified(),
+        }
+    }
+
     fn certificates(&self) -> Option<Certificates> {
         self.tls.as_ref().map(|tls| tls.certificates())
     }
@@ -179,6 +187,9 @@ fn sent(outcome: Result<usize, Errno>) -> Sent {
     }
 }
 
+/// Steps of handshakes that a turn goes on with; each sends, and may read and answer a request.
+const GREETED_PER_TURN: usize = 16;
+
 /// A shard in its turn.
 pub struct Edge {
     shard: Shard<Net>,
@@ -198,7 +209,8 @@ impl Edge {
     /// there were some.
     fn greet(&mut self, set: &Readiness, now: Now) -> bool {
         let mut greeted = false;
-        while let Some(ended) = self.net.tls().ended() {
+        for _ in 0..GREETED_PER_TURN {
+            let Some(ended) = self.net.tls().ended() else { break };
             greeted = true;
             let token = ended.token();
             if let Some(Socket::Tls(socket)) = self.shard.socket(token) {

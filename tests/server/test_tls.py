@@ -140,9 +140,9 @@ class TestProtocol:
 
 class TestClientCertificates:
     def test_a_good_one_and_none_are_let_in_and_a_foreign_one_is_not(self, start_tls, authority, tmp_path):
-        courier = start_tls(client_ca=authority.own.cert)
+        courier = start_tls(client_ca=authority.own.cert, more="log_level: debug\n")
         foreign = Authority(tmp_path, "stranger").sign("matcher")
-        good = authority.sign("matcher", alt="DNS:matcher")
+        good = authority.sign("matcher", alt="DNS:matcher.example")
         for client in (good, None):
             with RawConnection(courier.tls_port, context=authority.context(client)) as peer:
                 assert get(peer).status == 200
@@ -151,6 +151,7 @@ class TestClientCertificates:
                 get(peer)
         wait_until(lambda: tls_stats(courier)["failed"] == 1)
         assert tls_stats(courier)["handshakes"] == 2
+        assert courier.stderr().count('"service":"matcher.example"') == 1
 
 
 class TestStrangers:

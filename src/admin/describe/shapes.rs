@@ -40,7 +40,7 @@ const OBJECTS: [(&str, &str); 15] = [
     (
         "Stats",
         "uptime_seconds:number total_connections:count total_messages_sent:count total_messages_received:count \
-         active_clients:count active_channels:count channels:object shards:[object]",
+         active_clients:count active_channels:count channels:object shards:[object] tls?:object",
     ),
 ];
 

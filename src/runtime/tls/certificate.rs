@@ -158,3 +158,48 @@ fn element<'d>(rest: &mut &'d [u8]) -> Option<(u8, &'d [u8])> {
     *rest = after;
     Some((tag, value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `openssl req -x509 -newkey ed25519 -subj "/O=Order desk/CN=matcher" -days 10000
+    /// -addext subjectAltName=DNS:matcher.example,IP:127.0.0.1,URI:spiffe://a/b`, in hex: it ends after 2050, so that one of
+    /// its dates is in each of the two forms.
+    const CERTIFICATE: &str = "3082019730820149a00302010202146d9a46bc3997ea38c091ed9e767a70b01d7f6c54300506032b6570302731133011060355040a0c0a4f72646572206465736b3110300e06035504030c076d6174636865723020170d3236313132383232303234365a180f32303534303431353232303234365a302731133011060355040a0c0a4f72646572206465736b3110300e06035504030c076d617463686572302a300506032b65700321001efe15bbc14111a5b20e33ff88b4901949e1df7db94620844e9f66e8e5b7c68fa38184308181301d0603551d0e04160414d9697d5981035322f88e644389ebfda325ab628b301f0603551d23041830168014d9697d5981035322f88e644389ebfda325ab628b300f0603551d130101ff040530030101ff302e0603551d1104273025820f6d6174636865722e6578616d706c6587047f000001860c7370696666653a2f2f612f62300506032b657003410059b8a3517c0641f2e29472cca721d6b0cdf194537961e371795783d2c64ae48c1d8280f29f0551e1eb591916f74fcdbd7b5fd49c34a77c7e44d4f63847d40903";
+
+    fn certificate() -> Vec<u8> {
+        let digit = |at: usize| u8::from_str_radix(&CERTIFICATE[at..at + 2], 16).unwrap();
+        (0..CERTIFICATE.len()).step_by(2).map(digit).collect()
+    }
+
+    #[test]
+    fn names_and_dates_of_a_certificate_are_read() {
+        let der = certificate();
+        let certified = Certified::of(&der);
+        assert_eq!(certified.common_name.as_deref(), Some("matcher"));
+        assert_eq!(certified.names, ["matcher.example".into(), "spiffe://a/b".into()]);
+        assert_eq!(certified.service(), Some("matcher.example"));
+        assert_eq!(
+            validity_ms(&der),
+            unix_ms_of("2026-11-28T22:02:46Z").zip(unix_ms_of("2054-04-15T22:02:46Z"))
+        );
+    }
+
+    #[test]
+    fn what_is_cut_short_or_changed_is_not_there_and_never_a_panic() {
+        let der = certificate();
+        for end in 0..der.len() {
+            assert_eq!(Certified::of(&der[..end]), Certified::default());
+            assert_eq!(validity_ms(&der[..end]), None);
+        }
+        for at in 0..der.len() {
+            for bit in 0..8 {
+                let mut changed = der.clone();
+                changed[at] ^= 1 << bit;
+                Certified::of(&changed);
+                validity_ms(&changed);
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::certificate::Certified;
 use super::handshakes::{Done, Job, UNDER_WAY_MAX, Verdict};
 use super::keeper::Certificates;
 use super::records::{Decrypted, End, decrypt};
@@ -32,6 +33,10 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// A read of a handshake: a flight of a client is rarely more than 2 KiB.
 const GREETING_BYTES: usize = 16 * 1024;
+
+/// Ciphertext that is no whole record yet, over all sessions of the shard: 4,096 of the longest. Beyond it who keeps some
+/// is closed.
+const KEPT_BYTES_MAX: usize = 64 << 20;
 
 /// Sessions that may wait for a step: at 5,000 a second they would wait beyond the limit of time.
 const WAITING_MAX: usize = 65_536;
@@ -157,6 +162,9 @@ impl TlsEnd {
         match (verdict, conn) {
             (Verdict::Continues, conn @ Some(_)) => session.state = State::Greeting { conn, queued: false },
             (Verdict::Open { resumed, certified }, Some(conn)) => {
+                if let Some(service) = certified.as_ref().and_then(Certified::service) {
+                    tracing::debug!(service, "a client has shown its certificate");
+                }
                 session.opened(resumed);
                 session.state = State::Open { conn, certified: certified.map(Rc::new) };
             }
@@ -187,15 +195,15 @@ impl TlsEnd {
             match receive(&socket.fd, &mut self.cipher[..GREETING_BYTES]) {
                 None => return Received::End,
                 Some(0) => return Received::Empty,
-                Some(n) => session.incoming.extend_from_slice(&self.cipher[..n]),
+                Some(n) => session.keep_more(&self.cipher[..n]),
             }
             if session.is_plain_http() {
                 session.fail(&socket.fd, PLAIN_HTTP);
                 return Received::Empty;
             }
         }
-        // A step left so much because the message that it begins never ends.
-        if session.incoming.len() > HANDSHAKE_BYTES_MAX {
+        // A step left so much because the message that it begins never ends; or too many others keep as much.
+        if session.kept().len() > HANDSHAKE_BYTES_MAX || self.ledger.kept_bytes.get() > KEPT_BYTES_MAX {
             session.fail(&socket.fd, &[]);
             return Received::End;
         }
@@ -214,10 +222,11 @@ impl TlsEnd {
         }
         let conn = conn.take();
         session.mark_whole();
+        let incoming = session.take_kept();
         let job = Job {
             token: socket.token.get(),
             conn,
-            incoming: std::mem::take(&mut session.incoming),
+            incoming,
             done: self.tell.clone(),
             doorbell: Arc::clone(&self.doorbell),
         };
@@ -228,19 +237,20 @@ impl TlsEnd {
     }
 
     fn read(&mut self, socket: &TlsSocket, session: &mut Session, into: &mut [u8]) -> Received {
-        if session.peer_closed || session.owed_bytes() > OWED_BY_ONE_MAX {
+        let crowded = self.ledger.kept_bytes.get() > KEPT_BYTES_MAX && !session.kept().is_empty();
+        if session.peer_closed || crowded || session.owed_bytes() > OWED_BY_ONE_MAX {
             return Received::End;
         }
         // What is decrypted is shorter than what was encrypted, so all of it has room.
         let room = into.len().min(self.cipher.len());
         loop {
-            let kept = session.incoming.len();
-            self.cipher[..kept].copy_from_slice(&session.incoming);
+            let kept = session.kept().len();
+            self.cipher[..kept].copy_from_slice(session.kept());
             let received = receive(&socket.fd, &mut self.cipher[kept..room]);
             let total = kept + received.unwrap_or(0);
             let State::Open { conn, .. } = &mut session.state else { return Received::End };
             let Decrypted { bytes, taken, answer, end } = decrypt(conn, &mut self.cipher[..total], into);
-            session.incoming = self.cipher[taken..total].to_vec();
+            session.keep(self.cipher[taken..total].to_vec());
             match end {
                 End::Failed => session.fail(&socket.fd, &answer),
                 End::Closed => session.peer_closed = true,

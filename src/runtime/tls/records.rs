@@ -10,6 +10,9 @@ use super::Conn;
 /// A record's header: type, version, length (RFC 8446 5.1).
 const HEADER_BYTES: usize = 5;
 
+/// The longest record of any version, encrypted (RFC 5246 6.2.3).
+const RECORD_BYTES_MAX: usize = (1 << 14) + 2048;
+
 /// Change of cipher, alert, handshake, data.
 const KINDS: std::ops::RangeInclusive<u8> = 20..=23;
 
@@ -19,14 +22,18 @@ const ALERT_BYTES: usize = 128;
 /// Room for most of what a session says of its own; grows for a long chain of certificates.
 const FLIGHT_BYTES: usize = 4096;
 
-/// The length of the record that `bytes` begins with, if it is whole; all, if it is none.
+/// The length of the record that `bytes` begins with, if it is whole; all, if it is none or too long: rustls refuses it.
 pub(super) fn record_bytes(bytes: &[u8]) -> Option<usize> {
     let &kind = bytes.first()?;
     if !KINDS.contains(&kind) {
         return Some(bytes.len());
     }
     let &[_, _, _, high, low] = bytes.first_chunk::<HEADER_BYTES>()?;
-    let length = HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if length > RECORD_BYTES_MAX {
+        return Some(bytes.len());
+    }
+    let length = HEADER_BYTES + length;
     (bytes.len() >= length).then_some(length)
 }
 

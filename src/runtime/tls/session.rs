@@ -27,6 +27,8 @@ pub(super) struct Ledger {
     pub resumed: Cell<u64>,
     /// Handshakes that were begun and came to nothing.
     pub failed: Cell<u64>,
+    /// Bytes of ciphertext that are no whole record yet, or wait for a step.
+    pub kept_bytes: Cell<usize>,
     /// Bytes of ciphertext that kernels have not taken.
     pub owed_bytes: Cell<usize>,
 }
@@ -41,7 +43,7 @@ pub struct TlsSocket {
 pub(super) struct Session {
     pub state: State,
     /// Ciphertext of records that are not whole, or that wait for a step.
-    pub incoming: Vec<u8>,
+    incoming: Vec<u8>,
     /// Of a handshake: bytes at its start that a step has seen, and bytes at its end that are no whole record.
     seen: usize,
     partial: usize,
@@ -152,6 +154,7 @@ impl Drop for TlsSocket {
         let ledger = Rc::clone(&session.ledger);
         ledger.sockets.set(ledger.sockets.get() - 1);
         ledger.owed_bytes.set(ledger.owed_bytes.get() - session.owed.len());
+        ledger.kept_bytes.set(ledger.kept_bytes.get() - session.incoming.len());
         match &session.state {
             // Who only looks whether the port is open has begun nothing.
             State::Greeting { conn: None, .. } if session.incoming.is_empty() => {}
@@ -216,7 +219,8 @@ impl Session {
 
     /// It came to nothing: says why, and hears no more.
     pub fn fail(&mut self, fd: &OwnedFd, last_words: &[u8]) {
-        (self.state, self.incoming) = (State::Failed, Vec::new());
+        self.keep(Vec::new());
+        self.state = State::Failed;
         self.closing = true;
         self.send(fd, last_words);
     }
@@ -259,7 +263,33 @@ impl Session {
     /// After a step: what is left may begin with records of a message that is not whole, rearranged.
     pub fn take_back(&mut self, incoming: Vec<u8>) {
         self.seen = incoming.len().saturating_sub(self.partial);
+        self.keep(incoming);
+    }
+
+    /// What is received and not done with.
+    pub fn kept(&self) -> &[u8] {
+        &self.incoming
+    }
+
+    /// Keeps these bytes and no others.
+    pub fn keep(&mut self, incoming: Vec<u8>) {
+        let kept_bytes = &self.ledger.kept_bytes;
+        kept_bytes.set(kept_bytes.get() + incoming.len() - self.incoming.len());
         self.incoming = incoming;
+    }
+
+    /// Keeps these bytes as well.
+    pub fn keep_more(&mut self, bytes: &[u8]) {
+        let kept_bytes = &self.ledger.kept_bytes;
+        kept_bytes.set(kept_bytes.get() + bytes.len());
+        self.incoming.extend_from_slice(bytes);
+    }
+
+    /// Hands over what is kept.
+    pub fn take_kept(&mut self) -> Vec<u8> {
+        let kept_bytes = &self.ledger.kept_bytes;
+        kept_bytes.set(kept_bytes.get() - self.incoming.len());
+        std::mem::take(&mut self.incoming)
     }
 
     /// A peer that speaks HTTP where TLS is spoken: a method begins with a letter, a record never does.
