@@ -33,11 +33,12 @@
 //! | 3 | [`session`], [`hub`], [`admin`] | state machines: input and now go in, effects come out |
 //! | 2 | [`auth`] | judgements: who may do what |
 //! | | [`log`] | durable channels on a disk: format, recovery, retention |
+//! | | [`schema`] | what an event of a known type looks like: JSON Schemas, compiled once |
 //! | | [`rate`] | how much one peer may do in a while: sliding windows |
 //! | 1 | [`event`], [`metrics`] | nouns |
 //! | 0 | [`wire`], [`mailbox`], [`stdx`] | bytes, threads, spare parts |
 //!
-//! The other judgement of floor 2 (schemas) and `bridge/` on floor 4 come with their features.
+//! `bridge/` on floor 4 comes with its feature.
 //!
 //! # What must hold
 //!
@@ -59,6 +60,7 @@ pub mod mailbox;
 pub mod metrics;
 pub mod rate;
 pub mod runtime;
+pub mod schema;
 pub mod server;
 pub mod session;
 pub mod stdx;

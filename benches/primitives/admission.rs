@@ -29,6 +29,7 @@ fn options() -> Options {
         origins: Default::default(),
         echo: false,
         stamp: Stamp::Validated,
+        schemas: None,
         heartbeat_us: 30_000_000,
         heartbeat: Heartbeat::Json,
         head_us: 10_000_000,

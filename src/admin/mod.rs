@@ -94,6 +94,11 @@ pub fn stats(snapshot: &Snapshot, facts: &Facts, now: Now) -> (u16, Vec<u8>) {
         let max = if count.clients_max == 0 { json!("unlimited") } else { json!(count.clients_max) };
         json!({ "active_clients": count.clients, "max_clients": max })
     });
+    let misfits = snapshot.misfits().into_iter().map(|(kind, count)| {
+        let kind = if kind.is_empty() { "(other)" } else { kind };
+        (kind.to_owned(), json!(count))
+    });
+    let misfits: Map<String, Value> = misfits.collect();
     let mut body = json!({
         "uptime_seconds": uptime_s(facts, now),
         "total_connections": totals.sockets_opened,
@@ -102,6 +107,7 @@ pub fn stats(snapshot: &Snapshot, facts: &Facts, now: Now) -> (u16, Vec<u8>) {
         "active_clients": snapshot.sockets(),
         "active_channels": snapshot.channels_total,
         "channels": channels,
+        "schemas": { "refused": totals.schema_refused, "refused_by_type": misfits },
         "shards": snapshot.shards.iter().map(shard).collect::<Vec<_>>(),
     });
     if let Some(certificates) = &facts.certificates {

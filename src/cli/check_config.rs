@@ -1,6 +1,7 @@
 //! `courier check-config [FILE]`: tells every mistake in the settings, or which of them differ from the defaults. It
 //! reads what `serve` would read, the environment too, and starts nothing.
 use crate::config::{self, DEFAULT_FILE, Loaded};
+use crate::server::schemas;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,7 +15,10 @@ pub fn run(path: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> Exi
         None => "built-in defaults".to_owned(),
     };
     let written = match config::read(path, Vec::new()) {
-        Ok(loaded) => tell(&name, &loaded, out).map(|()| ExitCode::SUCCESS),
+        Ok(loaded) => match schemas::policy(&loaded.settings) {
+            Ok(_) => tell(&name, &loaded, out).map(|()| ExitCode::SUCCESS),
+            Err(mistakes) => writeln!(err, "{}", schemas::lines(&mistakes)).map(|()| ExitCode::FAILURE),
+        },
         Err(mistakes) => writeln!(err, "{mistakes}").map(|()| ExitCode::FAILURE),
     };
     written.unwrap_or(ExitCode::FAILURE)

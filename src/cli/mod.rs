@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod key;
 pub mod log;
 pub mod reload;
+pub mod schema;
 pub mod serve;
 pub mod token;
 
@@ -80,6 +81,14 @@ enum Command {
         #[arg(long, value_name = "FILE", global = true)]
         config: Option<PathBuf>,
     },
+    /// Look at schemas, and at events through them
+    Schema {
+        #[command(subcommand)]
+        words: schema::Words,
+        /// The settings file, for schemas.dir; config/courier.yaml if it is there
+        #[arg(long, value_name = "FILE", global = true)]
+        config: Option<PathBuf>,
+    },
     /// Tell what this machine lacks, and the command that mends it
     Doctor {
         /// The settings file; config/courier.yaml if it is there
@@ -98,6 +107,9 @@ pub fn run() -> ExitCode {
         }
         Command::Reload { pid } => reload::run(pid),
         Command::Dead { words, server } => dead::run(&words, &server, &mut stdout()),
+        Command::Schema { words, config } => {
+            schema::run(&words, config.as_deref(), &mut stdout(), &mut stderr())
+        }
         Command::ConfigDoc => config_doc::run(&mut stdout()),
         Command::Log { words, config } => match words.dir() {
             Some(dir) => log::run(&words, dir),

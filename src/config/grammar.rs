@@ -106,6 +106,11 @@ pub(super) fn rule_pattern(text: &str) -> Checked {
     )
 }
 
+/// A folder's path, or nothing.
+pub(super) fn folder_or_none(text: &str) -> Checked {
+    if text.is_empty() { Ok(()) } else { folder(text) }
+}
+
 /// A word that may stand in a label.
 pub(super) fn word(text: &str) -> Checked {
     let known = text.bytes().all(is_channel_byte);

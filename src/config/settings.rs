@@ -8,7 +8,7 @@ use super::grammar::{
 use super::lists::{Listed, Named, Planned, Sections};
 use super::rules::{Endpoint, Flag, Maybe, OneOf, Seconds, Text, Whole};
 use super::table::{Nested, settings};
-use super::words::{Dialect, Fsync, HeartbeatFormat, LogFormat, LogLevel, Slow, Stamp};
+use super::words::{Dialect, Fsync, HeartbeatFormat, LogFormat, LogLevel, SchemaMode, Slow, Stamp};
 use crate::runtime::tls::Files;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -247,7 +247,7 @@ settings! {
         /// What is kept of each such channel, in place of history, such as history: {size: 100, ttl: 60}.
         history: ChannelHistory = ChannelHistory::default(), Nested;
         /// How strictly schemas are checked, in place of schemas.mode.
-        schema: Planned = Planned("known");
+        schema: Option<SchemaMode> = None, Maybe(OneOf);
         /// Whether subscribers may ask who else is there.
         presence: Option<bool> = None, Maybe(Flag);
         /// Whether the priority of events decides what goes first; if not, every event of such a channel is normal.
@@ -284,9 +284,9 @@ settings! {
     /// Checks of events against JSON Schemas (contract 13).
     Schemas {
         /// strict: refuse unknown types. known: check known types, pass others. off.
-        mode: Planned = Planned("known");
-        /// Folder of the schema files. Empty: the shipped ones.
-        dir: Planned = Planned("\"\"");
+        mode: SchemaMode = SchemaMode::Known, OneOf;
+        /// Folder of schema files, TYPE.json each. They go in the place of the shipped ones of the same type. Empty: none.
+        dir: String = String::new(), Text(grammar::folder_or_none);
     }
 
     /// How much one peer may send (contract 14).

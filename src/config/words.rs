@@ -58,6 +58,16 @@ words! {
         Never = "never",
     }
 
+    /// How strictly events are checked against schemas (contract 13).
+    SchemaMode {
+        /// An event of a type without a schema is refused.
+        Strict = "strict",
+        /// Events of types that have a schema are checked, others pass.
+        Known = "known",
+        /// None is checked.
+        Off = "off",
+    }
+
     /// What becomes of a connection whose queue is full (contract 10).
     Slow {
         /// It is closed with 1013 `Slow consumer`.

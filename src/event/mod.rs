@@ -35,4 +35,4 @@ pub use position::{POSITION_BYTES_MAX, Position};
 pub use priority::{PRIORITY_NAMES, Priority};
 pub use reach::{Extent, Reach};
 pub use timestamp::{unix_ms_of, unix_ms_since};
-pub use walk::{Stray, Walk};
+pub use walk::{Stray, Walk, Word};

@@ -2,6 +2,8 @@
 //! for, and passes over the rest. Made for what is forwarded verbatim, where a document is never needed. It says that
 //! something is wrong, not what: that is told by a reader with better words, when it matters.
 
+mod items;
+
 use super::facts::DEPTH_MAX;
 use super::plain::plain_bytes;
 use std::borrow::Cow;

@@ -76,6 +76,7 @@ use publishing::Pending;
 use pump::{Arrival, Reach};
 use recall::Wanted;
 use remembered::Remembered;
+use std::collections::BTreeMap;
 use subscriptions::Subscriptions;
 
 struct Gathering {
@@ -109,6 +110,8 @@ pub struct Hub {
     pub effects: Effects,
     /// What was counted; the runtime counts here too.
     pub counters: Counters,
+    /// Publishes refused by their schema, by event type (`ShardState::misfits`).
+    pub misfits: BTreeMap<Box<str>, u64>,
     /// When the last event was numbered here, in Unix milliseconds.
     last_event_ms: Option<u64>,
     draw_epoch: Box<dyn FnMut() -> u32 + Send>,
@@ -135,6 +138,7 @@ impl Hub {
             desk: letters::Desk::new(options.letters),
             effects: Effects::default(),
             counters: Counters::default(),
+            misfits: BTreeMap::new(),
             last_event_ms: None,
             draw_epoch,
             options,

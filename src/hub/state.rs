@@ -89,6 +89,7 @@ impl Hub {
     fn snapshot(&self, mut own: ShardState, names_max: usize) -> Snapshot {
         own.channels = self.channels.len();
         own.counters = self.counters;
+        own.misfits.clone_from(&self.misfits);
         own.events_queued = self.outboxes().map(|outbox| outbox.events() as u64).sum();
         own.subscriptions =
             self.subscriptions.members.iter().map(|m| m.subscribed.as_slice().len() as u64).sum();

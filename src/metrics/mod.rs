@@ -104,6 +104,8 @@ pub struct Counters {
     pub tls_resumed: u64,
     /// TLS handshakes that were begun and came to nothing.
     pub tls_failed: u64,
+    /// Publishes refused because they do not fit their schema, or have none and must.
+    pub schema_refused: u64,
 }
 
 /// Gives the names of all counters to another macro.
@@ -116,7 +118,7 @@ macro_rules! counters {
                history_evicted dead_letters dead_letters_dropped log_full replays replays_short replays_forgot replayed turns lanes_full publishes_limited
                messages_limited flooders_closed connects_limited rates_evicted rates_shared refused_global
                refused_per_address refused_per_channel overloads panics
-               tls_handshakes tls_resumed tls_failed)
+               tls_handshakes tls_resumed tls_failed schema_refused)
     };
 }
 
@@ -174,6 +176,8 @@ pub struct ShardState {
     pub last_event_ms: Option<u64>,
     /// What it counted.
     pub counters: Counters,
+    /// Of [`Counters::schema_refused`], by event type; those that no schema describes are together under the empty name.
+    pub misfits: BTreeMap<Box<str>, u64>,
 }
 
 /// What TLS listeners serve.
@@ -215,6 +219,15 @@ impl Snapshot {
         let mut totals = Counters::default();
         self.shards.iter().for_each(|state| totals.add(&state.counters));
         totals
+    }
+
+    /// Events refused by their schema, by type, over all shards.
+    pub fn misfits(&self) -> BTreeMap<&str, u64> {
+        let mut sum = BTreeMap::new();
+        for (kind, count) in self.shards.iter().flat_map(|state| &state.misfits) {
+            *sum.entry(&**kind).or_default() += count;
+        }
+        sum
     }
 
     /// WebSocket sessions over all shards.

@@ -123,6 +123,7 @@ fn session(settings: &Settings) -> session::Options {
             Stamp::Always => session::Stamp::Always,
             Stamp::Never => session::Stamp::Never,
         },
+        schemas: None,
         heartbeat_us: settings.heartbeat_interval_ms * 1000,
         heartbeat: match settings.heartbeat_format {
             HeartbeatFormat::Json => Heartbeat::Json,

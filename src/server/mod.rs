@@ -6,6 +6,7 @@ pub mod build; // for benches/, which count a whole shard's instructions
 mod describe;
 mod logging;
 mod reload;
+pub mod schemas;
 mod signals;
 
 pub use logging::{LogControl, log_panics, start as start_logging};
@@ -86,6 +87,7 @@ impl Server {
             return Err(failure("auth.mode: required is not built yet; so far: off or insecure"));
         }
         preflight::raise_limits();
+        let checked = schemas::policy(settings).map_err(|mistakes| failure(schemas::lines(&mistakes)))?;
         let placement = place(settings.shards).map_err(failure)?;
         if let Some(note) = &placement.note {
             tracing::warn!("{note}");
@@ -110,7 +112,8 @@ impl Server {
         let (restored, mut ends) = (Arc::new(restored), ends.into_iter());
         let mut plans = Vec::new();
         for (shard, (listeners, port)) in listeners.into_iter().zip(ports).enumerate() {
-            let options = build::options(settings, shard, shards, clock.now());
+            let mut options = build::options(settings, shard, shards, clock.now());
+            options.session.schemas.clone_from(&checked);
             let (shared, pulse) = (Arc::clone(&shared), Pulse::new());
             let seen = Arc::clone(&pulse);
             let (restored, log_end) = (Arc::clone(&restored), ends.next());

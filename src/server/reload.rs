@@ -3,6 +3,7 @@
 
 use super::build;
 use super::logging::LogControl;
+use super::schemas;
 use super::signals::Read;
 use crate::config::{Settings, changes};
 use crate::runtime::shard::Shared;
@@ -53,6 +54,14 @@ impl Reload {
                 return;
             }
         };
+        let checked = match schemas::policy(&settings) {
+            Ok(checked) => checked,
+            Err(mistakes) => {
+                let lines = schemas::lines(&mistakes);
+                tracing::error!("the schemas have mistakes and nothing was reloaded:\n{lines}");
+                return;
+            }
+        };
         let (before, after) = (changes(&self.current), changes(&settings));
         for key in AT_START_ONLY {
             let value = |list: &[(String, String)]| list.iter().find(|(name, _)| name == key).cloned();
@@ -80,7 +89,9 @@ impl Reload {
         let shards = self.shared.doorbells.len();
         // Each shard keeps its own number and the moment of the start.
         let unset = Now { steady_us: 0, unix_ms: 0 };
-        self.shared.reload.announce(build::options(&settings, 0, shards, unset));
+        let mut options = build::options(&settings, 0, shards, unset);
+        options.session.schemas = checked;
+        self.shared.reload.announce(options);
         self.shared.ring_all();
         self.logs.set(&settings);
         self.current = settings;

@@ -24,6 +24,9 @@ pub mod subscriber;
 pub use close::{Reason, Retry};
 pub use refusal::Refusal;
 
+use crate::schema::Policy;
+use std::sync::Arc;
+
 /// When a validated event gets a timestamp that it lacks (contract 3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamp {
@@ -50,6 +53,8 @@ pub struct Options {
     pub echo: bool,
     /// When to add a timestamp.
     pub stamp: Stamp,
+    /// What events are checked against; `None`: nothing is checked.
+    pub schemas: Option<Arc<Policy>>,
     /// Between two heartbeats, in microseconds.
     pub heartbeat_us: u64,
     /// What a heartbeat looks like.
@@ -134,6 +139,7 @@ pub(crate) mod tests_support {
             origins: super::origin::Origins::default(),
             echo: true,
             stamp: Stamp::Validated,
+            schemas: None,
             heartbeat_us: 30_000_000,
             heartbeat: Heartbeat::Json,
             head_us: 10_000_000,

@@ -140,6 +140,7 @@ impl Plan {
         Options {
             rates: courier::runtime::shard::Rates::default(),
             session: session::Options {
+                schemas: None,
                 keep_expired: false,
                 event_bytes_max: EVENT_BYTES_MAX,
                 message_bytes_max: 1000,

@@ -1,7 +1,7 @@
 //! One value of every key that is built.
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-pub(super) const SAMPLES: [(&str, &str, &str); 79] = [
+pub(super) const SAMPLES: [(&str, &str, &str); 81] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -53,9 +53,9 @@ pub(super) const SAMPLES: [(&str, &str, &str); 79] = [
     (
         "channel_options",
         "\n  - match: \"user.*\"\n    max_clients: 3\n    slow: drop_oldest\n    presence: true\n    \
-         history: {size: 4, ttl: 1.5, durable: true}\n    priority: false\n  - {match: \"**\", ephemeral: true}",
+         history: {size: 4, ttl: 1.5, durable: true}\n    priority: false\n    schema: \"off\"\n  - {match: \"**\", ephemeral: true}",
         "[{match: \"user.*\", max_clients: 3, slow: drop_oldest, presence: yes, history: {size: 4, ttl: 1.5, durable: true}, \
-         priority: no}, \
+         priority: no, schema: off}, \
          {match: \"**\", ephemeral: true}]",
     ),
     ("router.max_clients", "15", "15"),
@@ -93,6 +93,8 @@ pub(super) const SAMPLES: [(&str, &str, &str); 79] = [
     ("rate_limit.messages.window", "20", "20"),
     ("rate_limit.messages.per_type", "\n      trade: 50\n      \"a b\": 1", "{trade: 50, a b: 1}"),
     ("rate_limit.connects_per_second", "21", "21"),
+    ("schemas.mode", "strict", "STRICT"),
+    ("schemas.dir", "/etc/courier/schemas", "/etc/courier/schemas"),
     ("cors.allowed_origins", "[\"https://a.example\", \"*\"]", "https://a.example,*"),
     ("compression.enabled", "false", "off"),
     ("compression.threshold", "17", "17"),

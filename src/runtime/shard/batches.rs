@@ -148,7 +148,7 @@ impl<D: Driver> Shard<D> {
                 Ok(Some(result)) => results.put(item, &result),
                 Ok(None) => {}
                 Err(refusal) => {
-                    self.hub.counters.publishes_refused += 1;
+                    self.count_refused(&refusal);
                     results.put(item, &batch::refused(&refusal));
                 }
             }

@@ -74,8 +74,28 @@ impl<D: Driver> Shard<D> {
     }
 
     pub(super) fn refuse_publish(&mut self, publisher: &mut Publisher, form: &Form, refusal: &Refusal) {
-        self.hub.counters.publishes_refused += 1;
+        self.count_refused(refusal);
         self.refuse(publisher, form, refusal);
+    }
+
+    /// Counts a publish that was refused.
+    pub(super) fn count_refused(&mut self, refusal: &Refusal) {
+        self.hub.counters.publishes_refused += 1;
+        if refusal.error == admission::MISFIT {
+            self.count_misfit(refusal.facts.get("event_type").and_then(|kind| kind.as_str()));
+        }
+    }
+
+    /// By type, as long as there are not too many: those that a schema describes, and those of earlier settings.
+    #[cold]
+    fn count_misfit(&mut self, kind: Option<&str>) {
+        self.hub.counters.schema_refused += 1;
+        let schemas = self.options.session.schemas.as_ref().map(|policy| &policy.schemas);
+        let known = kind.filter(|kind| schemas.is_some_and(|schemas| schemas.knows(kind)));
+        let misfits = &mut self.hub.misfits;
+        let room = |kind: &&str| misfits.len() < MISFIT_TYPES_MAX || misfits.contains_key(*kind);
+        let kind = known.filter(room).unwrap_or_default();
+        *misfits.entry(kind.into()).or_default() += 1;
     }
 
     fn publish_admitted(
@@ -255,6 +275,9 @@ fn reserved() -> Refusal {
     let words = format!("{DEAD_LETTERS} is the server's own channel: it tells of dead letters there");
     Refusal::new(403, "Reserved channel", words).at("/channel", "is the server's own")
 }
+
+/// Event types that are counted one by one.
+const MISFIT_TYPES_MAX: usize = 1_000;
 
 /// Whether the head says more of an event than most do.
 fn has_rare_fields(head: &Head<'_>) -> bool {

@@ -38,7 +38,7 @@ impl<D: Driver> Shard<D> {
         let Admitted { channel, event, facts } = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                self.hub.counters.publishes_refused += 1;
+                self.count_refused(&refusal);
                 return self.deny(key, &reference, &Denied::Publish(&refusal), now);
             }
         };

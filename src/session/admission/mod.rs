@@ -4,18 +4,22 @@
 mod answer;
 mod envelope;
 mod faults;
+mod schema;
+mod stamp;
 
 pub use answer::{write_answer_head, write_answer_tail};
 pub use envelope::{KEY_CHARS_MAX, idempotency_key};
 pub use faults::too_large;
 pub(super) use faults::{bad_event, field_faults, invalid_json};
+pub use schema::MISFIT;
 
+use super::Options;
 use super::refusal::Refusal;
-use super::{Options, Stamp};
 use crate::event::{BadEvent, Event, Extras, Facts};
-use crate::stdx::clock::{Now, rfc3339_ms};
+use crate::stdx::clock::Now;
 use envelope::Opened;
 use serde_json::{Map, Value, json};
+use stamp::stamped;
 use std::borrow::Cow;
 
 /// One publish, as it was asked for.
@@ -66,7 +70,7 @@ pub fn admit<'b>(
         return Err(bad_event(BadEvent::Empty));
     }
     let extras = with_fields(extras, said.key, said.traceparent);
-    let draft = Draft { channel, text: event, facts, extras };
+    let draft = Draft { channel, text: event, facts, extras, cloud: false };
     draft.pass(said.service, limits, options, now)
 }
 
@@ -84,7 +88,8 @@ pub fn admit_made<'b>(
 ) -> Result<Admitted<'b>, Refusal> {
     let facts = Facts::read(text).map_err(bad_event)?;
     let extras = Some(Box::new(extras.clone()));
-    Draft { channel: Cow::Borrowed(channel), text, facts, extras }.pass(None, limits, options, now)
+    let draft = Draft { channel: Cow::Borrowed(channel), text, facts, extras, cloud: false };
+    draft.pass(None, limits, options, now)
 }
 
 /// A body as text.
@@ -151,13 +156,15 @@ pub(super) struct Draft<'b> {
     pub text: &'b str,
     pub facts: Facts<'b>,
     pub extras: Option<Box<Extras>>,
+    /// It is a CloudEvent.
+    pub cloud: bool,
 }
 
 impl<'b> Draft<'b> {
     /// Lets the event in.
     ///
     /// # Errors
-    /// 413 for its size, 400 for its source.
+    /// 413 for its size, 400 for its source, or because it does not fit its schema.
     pub fn pass(
         self,
         service: Option<&str>,
@@ -165,16 +172,17 @@ impl<'b> Draft<'b> {
         options: &Options,
         now: Now,
     ) -> Result<Admitted<'b>, Refusal> {
-        let Draft { channel, text, facts, mut extras } = self;
+        let Draft { channel, text, facts, mut extras, cloud } = self;
         check_sizes(text, &facts, limits)?;
         check_source(&facts, service)?;
         if let Some(extras) = &mut extras {
             extras.keep = extras.expires_us.is_some() && (extras.keep || options.keep_expired);
         }
-        let text = match options.stamp {
-            Stamp::Always if facts.timestamp.0.is_none() => Cow::Owned(stamped(text, now)),
-            _ => Cow::Borrowed(text),
+        let place = match &options.schemas {
+            Some(policy) => schema::check(policy, &channel, text, &facts, cloud)?,
+            None => None,
         };
+        let text = stamped(text, &facts, place, options.stamp, now);
         let event = Event::new(&text, &facts, extras, now.unix_ms);
         Ok(Admitted { channel, event, facts })
     }
@@ -211,19 +219,19 @@ fn add_kind(to: &mut Map<String, Value>, facts: &Facts<'_>) {
     to.insert("event_type".to_owned(), json!(facts.kind.0));
 }
 
-/// The event with a timestamp as its first field.
-fn stamped(event: &str, now: Now) -> String {
-    let mut stamp = [0; 24];
-    rfc3339_ms(now.unix_ms, &mut stamp);
-    let body = event.trim_start_matches([' ', '\t', '\r', '\n']).strip_prefix('{').unwrap_or_default();
-    let stamp = std::str::from_utf8(&stamp).expect("digits and signs");
-    format!("{{\"timestamp\":\"{stamp}\",{body}")
+/// An event's type, short enough to be told.
+fn cut_kind(kind: &str) -> &str {
+    kind.char_indices().nth(KIND_CHARS_TOLD).map_or(kind, |(at, _)| &kind[..at])
 }
+
+/// Of a type that somebody made up.
+const KIND_CHARS_TOLD: usize = 100;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::Position;
+    use crate::session::Stamp;
     use crate::stdx::clock::TimeText;
 
     const LIMITS: Limits = Limits { event_bytes_max: 1000, payload_bytes_max: 100, metadata_bytes_max: 50 };
@@ -301,15 +309,6 @@ mod tests {
             json!({"status":"published","channel":"c","event_type":"a\"b","clients_reached":3,
                    "timestamp":"2026-11-21T14:36:15.900Z","id":"000000ab-7"})
         );
-    }
-
-    #[test]
-    fn a_stamp_is_added_only_when_wanted_and_missing() {
-        let bare = br#" {"x":1}"#;
-        let out = admit(&said(Some("c"), bare), &LIMITS, &options(Stamp::Always), NOW).unwrap();
-        assert_eq!(out.event.text(), r#"{"timestamp":"2026-11-21T14:36:15.123Z","x":1}"#);
-        let out = admit(&said(Some("c"), bare), &LIMITS, &options(Stamp::Validated), NOW).unwrap();
-        assert_eq!(out.event.text(), r#" {"x":1}"#);
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub fn admit<'b>(
     let traceparent = told.traceparent.as_deref().or(said.traceparent);
     let extras = admission::with_fields(None, said.key, traceparent);
     let channel = Cow::Borrowed(said.channel.unwrap_or_default());
-    Draft { channel, text, facts, extras }.pass(said.service, limits, options, now)
+    Draft { channel, text, facts, extras, cloud: true }.pass(said.service, limits, options, now)
 }
 
 /// What a CloudEvent says that other events say elsewhere.

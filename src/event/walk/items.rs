@@ -1,0 +1,64 @@
+//! For readers that want the whole document: lists are entered as objects are, and strings tell where they stand.
+
+use super::{DEPTH_MAX, Stray, Walk, Word, unescaped};
+use std::borrow::Cow;
+use std::ops::Range;
+
+impl Word {
+    /// Where it stands in what was walked over, between its quotes.
+    pub fn range(self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    /// Whether it holds a backslash.
+    pub fn is_escaped(self) -> bool {
+        self.escaped
+    }
+
+    /// A string as it stands between its quotes, made text. Half a character, which no text can hold, stays as it is
+    /// written.
+    #[cold]
+    pub fn text_of(raw: &str) -> Cow<'_, str> {
+        unescaped(raw).map_or(Cow::Borrowed(raw), Cow::Owned)
+    }
+}
+
+impl Walk<'_> {
+    /// Enters the list ahead; answers whether it has items.
+    pub fn enter_list(&mut self) -> Result<bool, Stray> {
+        self.take(b'[')?;
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(Stray::TooDeep);
+        }
+        self.skip_space();
+        if self.ahead() != b']' {
+            return Ok(true);
+        }
+        self.leave();
+        Ok(false)
+    }
+
+    /// Behind an item: whether another follows; else the list is left.
+    pub fn more_items(&mut self) -> Result<bool, Stray> {
+        self.skip_space();
+        match self.ahead() {
+            b',' => {
+                self.at += 1;
+                self.skip_space();
+                Ok(true)
+            }
+            b']' => {
+                self.leave();
+                Ok(false)
+            }
+            _ => Err(Stray::Syntax),
+        }
+    }
+
+    /// As [`Walk::key`], but only where it stands.
+    #[inline(always)]
+    pub fn key_word(&mut self) -> Result<Word, Stray> {
+        self.pass_key()
+    }
+}
