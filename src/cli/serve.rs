@@ -34,7 +34,7 @@ pub fn run(words: &Words) -> ExitCode {
     for note in &loaded.notes {
         tracing::debug!("{note}");
     }
-    let served = Server::start(&loaded.settings).and_then(|server| {
+    let served = Server::start(&loaded.settings, loaded.policy.clone()).and_then(|server| {
         server.follow_signals(&loaded.settings, logs, Box::new(read))?;
         greet(&server);
         server.wait()

@@ -1,6 +1,6 @@
 //! The part of the settings table that says who may do what (contract 12), and the kinds of values that only it has. What
 //! the values mean together is `policy.rs`.
-use super::grammar::{free_text, key_set, optional_file, rule_pattern};
+use super::grammar::{cookie_name, free_text, key_set, optional_file, rule_pattern};
 use super::lists::Sections;
 use super::mistakes::Report;
 use super::rules::{Flag, Maybe, OneOf, Text, Whole};
@@ -24,6 +24,8 @@ settings! {
         mode: AuthMode = AuthMode::Off, OneOf;
         /// How a refusal is told to a socket: close (accepted, then closed with 1008) or http (401, 403).
         reject: Reject = Reject::Close, OneOf;
+        /// Cookie that may bring a token, from pages of the server and of cors.allowed_origins. Empty: none.
+        cookie: String = "courier_token".to_owned(), Text(cookie_name);
         /// Tokens. The older place for this section, jwt at the top, is read too.
         jwt: Jwt = Jwt::default(), Nested;
         /// Who may do what, the first match that says something wins, such as {match: "user.{user_id}.**", subscribe: true};

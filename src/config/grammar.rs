@@ -111,6 +111,13 @@ pub(super) fn folder_or_none(text: &str) -> Checked {
     if text.is_empty() { Ok(()) } else { folder(text) }
 }
 
+/// The name of a cookie, or nothing.
+pub(super) fn cookie_name(text: &str) -> Checked {
+    let is_token =
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    must(is_token && text.len() <= WORD_BYTES_MAX, "at most 64 letters, digits, hyphens, dots or underscores")
+}
+
 /// A word that may stand in a label.
 pub(super) fn word(text: &str) -> Checked {
     let known = text.bytes().all(is_channel_byte);

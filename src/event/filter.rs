@@ -1,7 +1,8 @@
 //! What a subscriber wants of a channel's events (contract 9): by type, by priority, by source. Equal filters compare
-//! equal however they were written, so that the hub asks each distinct one once per event.
+//! equal however they were written, so that the hub asks each distinct one once per event. Of a subscription to a
+//! pattern it also says how far its holder's rights reach (contract 12).
 
-use super::{Event, Priority};
+use super::{Event, Priority, Reach};
 
 /// A set of priorities; as many bits as there are priorities, so that a floor and a list are the same thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,18 +37,36 @@ pub struct Filter {
     types: Box<[Box<str>]>,
     priorities: Priorities,
     sources: Box<[Box<str>]>,
+    /// Of a subscription to a pattern: the channels that may be heard through it.
+    reach: Option<Reach>,
 }
 
 impl Filter {
     /// `types` are exact, or end in `.*`, which is every type that begins with what stands before the star. An empty
     /// list is no condition. `None` when there is no condition at all.
     pub fn new(types: Vec<String>, priorities: Priorities, sources: Vec<String>) -> Option<Filter> {
-        let filter = Filter { types: sorted(types), priorities, sources: sorted(sources) };
+        let filter = Filter { types: sorted(types), priorities, sources: sorted(sources), reach: None };
         let any = filter.types.is_empty() && filter.sources.is_empty() && priorities == Priorities::ALL;
         (!any).then_some(filter)
     }
 
-    /// Whether an event meets every condition.
+    /// `filter`, for whoever may hear no more than `reach`; `None` is no bound.
+    pub fn within(filter: Option<Filter>, reach: Option<Reach>) -> Option<Filter> {
+        let any =
+            || Filter { types: [].into(), priorities: Priorities::ALL, sources: [].into(), reach: None };
+        match (filter, reach) {
+            (None, None) => None,
+            (filter, Some(reach)) => Some(Filter { reach: Some(reach), ..filter.unwrap_or_else(any) }),
+            (Some(filter), None) => Some(Filter { reach: None, ..filter }).filter(|filter| *filter != any()),
+        }
+    }
+
+    /// Whether events of this channel may come at all. Asked once per channel, not per event.
+    pub fn covers(&self, channel: &str) -> bool {
+        self.reach.as_ref().is_none_or(|reach| reach.covers(channel))
+    }
+
+    /// Whether an event, of a channel that it covers, meets every condition.
     pub fn passes(&self, event: &Event) -> bool {
         self.priorities.contains(event.priority())
             && (self.types.is_empty() || event.kind().is_some_and(|kind| self.takes_type(kind)))
@@ -107,6 +126,19 @@ mod tests {
             assert_eq!(filter.passes(&event), passes, "{kind} {source} {priority}");
         }
         assert!(!filter.passes(&event(r#"{"source":"s"}"#, 7)));
+    }
+
+    #[test]
+    fn a_reach_bounds_any_filter_and_is_taken_off_again() {
+        let reach = Reach::new(vec![(crate::event::Pattern::parse("a.*").unwrap(), true)]);
+        let types = Filter::new(words(&["x"]), Priorities::ALL, vec![]);
+        for filter in [None, types] {
+            let bound = Filter::within(filter.clone(), Some(reach.clone()));
+            let covers = |channel| bound.as_ref().unwrap().covers(channel);
+            assert!(covers("a.b") && !covers("b.a") && bound != filter);
+            assert_eq!(Filter::within(bound, None), filter);
+            assert!(filter.is_none_or(|filter| filter.covers("b.a")));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::idle::Idle;
 use super::patterns::Watched;
 use super::presence::Present;
 use super::rules::ChannelOptions;
-use super::types::{Full, Standing};
+use super::types::{Full, Names, Standing};
 use crate::event::{Channel, Position};
 use crate::metrics::{ChannelCount, Counters};
 use crate::stdx::slab::{Key, Slab};
@@ -281,9 +281,11 @@ impl Channels {
         }
     }
 
-    /// At most `names_max` channels with their counts.
-    pub fn counts(&self, names_max: usize) -> impl Iterator<Item = (String, ChannelCount)> {
-        self.slab.iter().take(names_max).map(|(_, owned)| {
+    /// The channels that are named, with their counts.
+    pub fn counts<'c>(&'c self, names: &'c Names) -> impl Iterator<Item = (String, ChannelCount)> + 'c {
+        let named =
+            |channel: &Channel| names.within.as_ref().is_none_or(|reach| reach.covers(channel.as_str()));
+        self.slab.iter().filter(move |(_, owned)| named(&owned.channel)).take(names.max).map(|(_, owned)| {
             let count = ChannelCount { clients: owned.members, clients_max: owned.clients_max };
             (owned.channel.to_string(), count)
         })

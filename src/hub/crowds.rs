@@ -237,6 +237,16 @@ impl Filters {
         }
     }
 
+    /// The filter in a slot.
+    pub fn at(&self, slot: u32) -> Option<&Filter> {
+        self.slab.at(slot).map(|judge| &*judge.filter)
+    }
+
+    /// Whether events of a channel may pass at all.
+    pub fn covers(&self, slot: u32, channel: &str) -> bool {
+        self.at(slot).is_none_or(|filter| filter.covers(channel))
+    }
+
     /// Whether an event passes.
     pub fn wants(&self, slot: u32, event: &Event) -> bool {
         self.slab.at(slot).expect("a crowd keeps its filter").filter.passes(event)

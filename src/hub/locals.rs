@@ -1,7 +1,7 @@
 //! The channels that this shard's members hear, by name or through patterns. A channel that is heard through patterns
 //! only is kept for what it resolved to, within a bound.
 
-use super::crowds::Local;
+use super::crowds::{Local, NONE};
 use super::slow::Slow;
 use super::subscriptions::Subscriptions;
 use crate::event::Channel;
@@ -66,6 +66,10 @@ impl Subscriptions {
         local.patterned.clear();
         local.resolved = self.patterns.version;
         self.patterns.crowds_of(local.channel.as_str(), &mut local.patterned);
+        // Whose rights do not reach this channel is no listener of it, and costs its events nothing.
+        let (crowds, filters, channel) = (&self.crowds, &self.filters, local.channel.as_str());
+        let filter = |crowd: &u32| crowds.at(*crowd).map_or(NONE, |crowd| crowd.manner.filter);
+        local.patterned.retain(|crowd| filters.covers(filter(crowd), channel));
     }
 
     /// Whether a channel is covered by any pattern.

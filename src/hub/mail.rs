@@ -5,7 +5,7 @@ use super::durable::Stored;
 use super::history::{From, Page, PageWish};
 use super::letters::{Dead, LetterAnswer, LetterAsk};
 use super::recall::LogFrom;
-use super::types::{Full, Origin, Published, Refusal, Standing};
+use super::types::{Full, Names, Origin, Published, Refusal, Standing};
 use crate::event::{Channel, ConnectionId, Event, Pattern, Position, Priority};
 use crate::metrics::Snapshot;
 use crate::stdx::slab::Key;
@@ -86,7 +86,7 @@ pub enum Mail {
     /// To the shard whose idle channel has been idle the longest: there are too many channels, take a turn.
     Look,
     /// To every shard: count yourself, with at most so many channel names.
-    Gather { key: Key, names_max: usize },
+    Gather { key: Key, names: Names },
     /// The answer to `Gather`.
     Gathered { key: Key, snapshot: Box<Snapshot> },
 }
@@ -226,7 +226,7 @@ mod tests {
 
     fn numbers(post: &mut Post) -> Vec<usize> {
         let mail = post.take(1).map_or(Vec::new(), |batch| batch.mail);
-        let number = |mail| if let Mail::Gather { names_max, .. } = mail { names_max } else { 0 };
+        let number = |mail| if let Mail::Gather { names, .. } = mail { names.max } else { 0 };
         mail.into_iter().map(number).collect()
     }
 
@@ -234,11 +234,11 @@ mod tests {
     fn what_comes_back_goes_before_what_came_later() {
         let mut post = Post::new(2, LaneBounds { events_max: 1, bytes_max: 1 });
         let key = Key { slot: 0, generation: 1 };
-        post.push(1, Mail::Gather { key, names_max: 1 });
+        post.push(1, Mail::Gather { key, names: 1.into() });
         let batch = post.take(1).unwrap();
-        post.push(1, Mail::Gather { key, names_max: 2 });
+        post.push(1, Mail::Gather { key, names: 2.into() });
         post.put_back(1, batch);
-        post.push(1, Mail::Gather { key, names_max: 3 });
+        post.push(1, Mail::Gather { key, names: 3.into() });
         assert_eq!(numbers(&mut post), [1, 2, 3]);
         assert!(post.is_empty());
     }

@@ -8,6 +8,7 @@
 //! * `history`: what owners keep of the past; `behind`: how subscribers that begin there catch up
 //! * `durable`: channels on disk; `recall`: reading what is kept, in memory or on disk
 //! * `patterns`, `index`: which patterns cover a channel; `watching`: how shards tell each other of them
+//! * `rights`: what becomes of subscriptions when their member's rights change
 //! * `pump`, `outbox`, `flush`: the way of an event to the sockets
 //! * `letters`: events that nobody took
 //! * `mail`: what shards tell each other
@@ -39,6 +40,7 @@ mod publishing;
 mod pump;
 mod recall;
 mod remembered;
+mod rights;
 mod rules;
 mod sending;
 mod slow;
@@ -62,6 +64,7 @@ pub use outbox::{Bounds, Outbox};
 pub use outlet::{Outlet, Sent};
 pub use parcel::Parcel;
 pub use recall::{LogFound, LogFrom, LogRead};
+pub use rights::Heard;
 pub use rules::{ChannelOptions, ChannelRule};
 pub use sending::{Flushed, Progress};
 pub use slow::{Put, RouterQueue, Slow};
@@ -81,7 +84,7 @@ use subscriptions::Subscriptions;
 
 struct Gathering {
     origin: Origin,
-    names_max: usize,
+    names: Names,
     missing: usize,
     snapshot: Snapshot,
 }
@@ -232,7 +235,7 @@ impl Hub {
             Mail::Watching { slot } => self.watching(slot),
             Mail::Unwatch { pattern } => self.watched.remove(&pattern, from as u16),
             Mail::Look => {}
-            Mail::Gather { key, names_max } => self.effects.asked.push((from, key, names_max)),
+            Mail::Gather { key, names } => self.effects.asked.push((from, key, names)),
             Mail::Gathered { key, snapshot } => self.gathered(key, *snapshot),
         }
     }

@@ -1,6 +1,6 @@
 //! What a shard tells of itself, and which of its channels it forgets.
 
-use super::{Gathering, Hub, Mail, Origin};
+use super::{Gathering, Hub, Mail, Names, Origin};
 use crate::metrics::{ShardState, Snapshot};
 use crate::stdx::slab::Key;
 
@@ -63,30 +63,31 @@ impl Hub {
 
     /// Asks every shard for its state; it comes as an effect. `own` is this shard's.
     /// Answers false when too many such requests wait.
-    pub fn gather(&mut self, origin: Origin, names_max: usize, own: ShardState) -> bool {
+    pub fn gather(&mut self, origin: Origin, names: Names, own: ShardState) -> bool {
         let mut snapshot = Snapshot::default();
-        snapshot.add(self.snapshot(own, names_max), names_max);
+        snapshot.add(self.snapshot(own, &names), names.max);
         let missing = self.options.shards - 1;
         if missing == 0 {
             self.effects.gathered.push((origin, snapshot));
             return true;
         }
-        let Ok(key) = self.gathering.insert(Gathering { origin, names_max, missing, snapshot }) else {
+        let Ok(key) = self.gathering.insert(Gathering { origin, names: names.clone(), missing, snapshot })
+        else {
             return false;
         };
         for shard in (0..self.options.shards).filter(|shard| *shard != self.options.shard) {
-            self.post.push(shard, Mail::Gather { key, names_max });
+            self.post.push(shard, Mail::Gather { key, names: names.clone() });
         }
         true
     }
 
     /// Answers another shard's question with this shard's state.
-    pub fn answer_gather(&mut self, to: usize, key: Key, names_max: usize, own: ShardState) {
-        let snapshot = Box::new(self.snapshot(own, names_max));
+    pub fn answer_gather(&mut self, to: usize, key: Key, names: &Names, own: ShardState) {
+        let snapshot = Box::new(self.snapshot(own, names));
         self.post.push(to, Mail::Gathered { key, snapshot });
     }
 
-    fn snapshot(&self, mut own: ShardState, names_max: usize) -> Snapshot {
+    fn snapshot(&self, mut own: ShardState, names: &Names) -> Snapshot {
         own.channels = self.channels.len();
         own.counters = self.counters;
         own.misfits.clone_from(&self.misfits);
@@ -96,7 +97,7 @@ impl Hub {
         own.last_event_ms = self.last_event_ms;
         (own.history_events, own.history_bytes) = (self.channels.kept.events, self.channels.kept.bytes);
         Snapshot {
-            channels: self.channels.counts(names_max).collect(),
+            channels: self.channels.counts(names).collect(),
             channels_total: self.channels.len(),
             shards: vec![own],
         }
@@ -104,7 +105,7 @@ impl Hub {
 
     pub(super) fn gathered(&mut self, key: Key, snapshot: Snapshot) {
         let Some(gathering) = self.gathering.get_mut(key) else { return };
-        gathering.snapshot.add(snapshot, gathering.names_max);
+        gathering.snapshot.add(snapshot, gathering.names.max);
         gathering.missing -= 1;
         if gathering.missing == 0
             && let Some(done) = self.gathering.remove(key)

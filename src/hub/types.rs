@@ -5,7 +5,7 @@ use super::history::{From, Page, Recovery};
 use super::letters::{LetterAnswer, LetterBounds, RetryOrder};
 use super::recall::LogRead;
 use super::{Bounds, ChannelOptions, LaneBounds};
-use crate::event::{Channel, ConnectionId, Filter, Form, Label, Pattern, Position, Renderers};
+use crate::event::{Channel, ConnectionId, Filter, Form, Label, Pattern, Position, Reach, Renderers};
 use crate::metrics::Snapshot;
 use crate::stdx::slab::Key;
 use std::sync::Arc;
@@ -220,6 +220,21 @@ pub struct GapTold {
     pub to: Position,
 }
 
+/// Which channels a report names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// At most so many.
+    pub max: usize,
+    /// Only those in here, where somebody asks who may not know of all.
+    pub within: Option<Reach>,
+}
+
+impl std::convert::From<usize> for Names {
+    fn from(max: usize) -> Names {
+        Names { max, within: None }
+    }
+}
+
 /// What came out of the hub since the last look.
 #[derive(Default)]
 pub struct Effects {
@@ -232,7 +247,7 @@ pub struct Effects {
     /// Counts that all shards have answered.
     pub gathered: Vec<(Origin, Snapshot)>,
     /// Another shard wants this shard's own state; the runtime knows the rest of it.
-    pub asked: Vec<(usize, Key, usize)>,
+    pub asked: Vec<(usize, Key, Names)>,
     /// Losses to be told; at most one per subscription, channel and turn.
     pub gaps: Vec<GapTold>,
     /// Who hears a channel.

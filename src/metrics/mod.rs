@@ -72,6 +72,18 @@ pub struct Counters {
     pub replays_forgot: u64,
     /// Events of the past that were queued for a subscriber.
     pub replayed: u64,
+    /// Requests and sockets refused for want of a token.
+    pub auth_missing: u64,
+    /// Those refused for a token or key that is not to be trusted, or different ones in two places.
+    pub auth_invalid: u64,
+    /// Those refused, and sockets closed, because their token had expired.
+    pub auth_expired: u64,
+    /// Those refused, and sockets closed, because their token was revoked.
+    pub auth_revoked: u64,
+    /// What was refused, and sockets closed, because the rights of a token did not reach so far.
+    pub auth_forbidden: u64,
+    /// Streams and sockets refused to pages of other origins.
+    pub origins_refused: u64,
     /// Turns of the shard.
     pub turns: u64,
     /// Batches that found their lane full and waited for the next turn.
@@ -115,7 +127,8 @@ macro_rules! counters {
                gaps gaps_untold events_expired resolutions_dropped repeats ids_dropped presence_dropped
                slow_consumers client_messages accepted turned_away sockets_opened sockets_closed
                requests_refused peers_lost channels_evicted history_outgrown history_expired
-               history_evicted dead_letters dead_letters_dropped log_full replays replays_short replays_forgot replayed turns lanes_full publishes_limited
+               history_evicted dead_letters dead_letters_dropped log_full replays replays_short replays_forgot replayed auth_missing
+               auth_invalid auth_expired auth_revoked auth_forbidden origins_refused turns lanes_full publishes_limited
                messages_limited flooders_closed connects_limited rates_evicted rates_shared refused_global
                refused_per_address refused_per_channel overloads panics
                tls_handshakes tls_resumed tls_failed schema_refused)

@@ -2,7 +2,8 @@
 
 use super::describe;
 use crate::admin::Facts;
-use crate::config::{self, Dialect, HeartbeatFormat, Listener, Settings, Stamp};
+use crate::auth::{Gate, Policy};
+use crate::config::{self, AuthMode, Dialect, HeartbeatFormat, Listener, Reject, Settings, Stamp};
 use crate::event::Channel;
 use crate::hub::{
     self, Batch, Bounds, ChannelOptions, ChannelRule, Fsync, Keep, LaneBounds, LetterBounds, RouterQueue,
@@ -19,7 +20,7 @@ use crate::mailbox::tally::Tally;
 use crate::rate::Rate;
 use crate::runtime::log;
 use crate::runtime::preflight::DESCRIPTORS_PER_LISTENER;
-use crate::runtime::shard::{Counts, Options, Rates, Shared};
+use crate::runtime::shard::{Auth, Counts, Options, Rates, Shared};
 use crate::session::dialect::forms::{FREQSEARCH, FREQSEARCH_Z, RENDERERS};
 use crate::session::origin::Origins;
 use crate::session::subscriber::ECHO_BYTES_MAX;
@@ -76,6 +77,7 @@ pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Op
         },
         rates: rates(settings),
         hub: hub(settings, shard, shards, session.echo),
+        auth: None,
         connections_max: connections_max(settings, shards),
         sockets_max: settings.max_total_connections,
         sockets_per_address_max: settings.max_connections_per_address,
@@ -94,6 +96,15 @@ pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Op
     };
     options.facts.documents = Arc::new(describe::documents(&options));
     options
+}
+
+/// Who may come in, for all shards alike; `None`: everybody.
+pub fn auth(settings: &Settings, policy: Policy) -> Option<Auth> {
+    (settings.auth.mode == AuthMode::Required).then(|| Auth {
+        gate: Arc::new(Gate::new(policy)),
+        reject_by_status: settings.auth.reject == Reject::Http,
+        cookie: settings.auth.cookie.as_str().into(),
+    })
 }
 
 fn rates(settings: &Settings) -> Rates {

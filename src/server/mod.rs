@@ -11,7 +11,8 @@ mod signals;
 
 pub use logging::{LogControl, log_panics, start as start_logging};
 
-use crate::config::{AuthMode, Dialect, Settings};
+use crate::auth::Policy;
+use crate::config::{Dialect, Settings};
 use crate::mailbox::doorbell::Doorbell;
 use crate::mailbox::drain::Stage;
 use crate::mailbox::pulse::Pulse;
@@ -81,11 +82,7 @@ impl Server {
     ///
     /// # Errors
     /// The machine lacks something, the port is taken, or a shard cannot start.
-    pub fn start(settings: &Settings) -> Result<Server, Failure> {
-        if settings.auth.mode == AuthMode::Required {
-            // Until sockets and publishers are asked for a token, nobody may believe that they are.
-            return Err(failure("auth.mode: required is not built yet; so far: off or insecure"));
-        }
+    pub fn start(settings: &Settings, policy: Policy) -> Result<Server, Failure> {
         preflight::raise_limits();
         let checked = schemas::policy(settings).map_err(|mistakes| failure(schemas::lines(&mistakes)))?;
         let placement = place(settings.shards).map_err(failure)?;
@@ -110,10 +107,12 @@ impl Server {
         };
         let certificates = certificates(settings, shards, clock)?;
         let (restored, mut ends) = (Arc::new(restored), ends.into_iter());
+        let auth = build::auth(settings, policy);
         let mut plans = Vec::new();
         for (shard, (listeners, port)) in listeners.into_iter().zip(ports).enumerate() {
             let mut options = build::options(settings, shard, shards, clock.now());
             options.session.schemas.clone_from(&checked);
+            options.auth.clone_from(&auth);
             let (shared, pulse) = (Arc::clone(&shared), Pulse::new());
             let seen = Arc::clone(&pulse);
             let (restored, log_end) = (Arc::clone(&restored), ends.next());

@@ -47,13 +47,14 @@ impl Reload {
 
     /// Reads again and applies.
     pub fn run(&mut self) {
-        let mut settings = match (self.read)() {
-            Ok(loaded) => loaded.settings,
+        let loaded = match (self.read)() {
+            Ok(loaded) => loaded,
             Err(mistakes) => {
                 tracing::error!("the settings have mistakes and were not reloaded:\n{mistakes}");
                 return;
             }
         };
+        let mut settings = loaded.settings;
         let checked = match schemas::policy(&settings) {
             Ok(checked) => checked,
             Err(mistakes) => {
@@ -91,6 +92,7 @@ impl Reload {
         let unset = Now { steady_us: 0, unix_ms: 0 };
         let mut options = build::options(&settings, 0, shards, unset);
         options.session.schemas = checked;
+        options.auth = build::auth(&settings, loaded.policy);
         self.shared.reload.announce(options);
         self.shared.ring_all();
         self.logs.set(&settings);

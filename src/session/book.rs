@@ -60,6 +60,16 @@ impl Book {
         Some(struck)
     }
 
+    /// Takes out every subscription of which one of these is a part.
+    pub fn strike_parts(&mut self, tags: &[u32]) -> Vec<Entry> {
+        let struck: Vec<Entry> =
+            self.entries.extract_if(.., |entry| tags.iter().any(|tag| entry.tags.contains(tag))).collect();
+        for entry in &struck {
+            self.ids.remove(&entry.id);
+        }
+        struck
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()

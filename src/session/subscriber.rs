@@ -6,6 +6,7 @@ use super::book::Book;
 use super::command::{Command, Context};
 use super::dialect::freqsearch::Interest;
 use super::dialect::{Dialect, forms};
+use super::pass::Pass;
 use super::{Options, Reason};
 use crate::event::{Form, Label};
 use crate::wire::websocket::close::{valid_code, write_close};
@@ -72,7 +73,7 @@ pub struct Subscriber {
     /// The socket holds bytes that wait for an answer.
     pub unread: bool,
     next_tag: u32,
-    /// What only some dialects need.
+    /// What only some dialects need, or those who came in with a token.
     notes: Option<Box<Notes>>,
 }
 
@@ -85,6 +86,7 @@ struct Notes {
     interest_tags: Range<u32>,
     /// Since when messages were refused, in steady microseconds, and how many.
     refused: (u64, u32),
+    pass: Option<Pass>,
 }
 
 impl Subscriber {
@@ -126,6 +128,21 @@ impl Subscriber {
 
     fn notes(&mut self) -> &mut Notes {
         self.notes.get_or_insert_default()
+    }
+
+    /// With what it was let in; nothing where everybody is.
+    pub fn pass(&self) -> Option<&Pass> {
+        self.notes.as_ref()?.pass.as_ref()
+    }
+
+    /// As [`Subscriber::pass`], to change it.
+    pub fn pass_mut(&mut self) -> Option<&mut Pass> {
+        self.notes.as_mut()?.pass.as_mut()
+    }
+
+    /// Lets it stay with this from now on.
+    pub fn set_pass(&mut self, pass: Option<Pass>) {
+        self.notes().pass = pass;
     }
 
     /// The subscriptions that have names.

@@ -12,7 +12,12 @@ CONFIG = "channel_options: [{match: 'room.*', presence: true}]\n"
 # The other dialects tell every object's kind; here an event may have any type, and these are the server's own.
 COURIER_WORDS = {"ping", "pong", "subscribed", "unsubscribed", "ack", "error", "shutdown"}
 # Told only after losses, or of tokens that end: their own tests provoke them.
-NOT_PROVOKED = {"courier.v1.server.gap", "courier.v1.server.expiring", "echo.server.message"}
+NOT_PROVOKED = {
+    "courier.v1.server.authenticated",
+    "courier.v1.server.expiring",
+    "courier.v1.server.gap",
+    "echo.server.message",
+}
 EVENT = {"type": "chat", "n": 1}
 
 

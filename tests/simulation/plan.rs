@@ -158,6 +158,7 @@ impl Plan {
                 compression_bytes_min: None,
                 router: session::RouterLimits::default(),
             },
+            auth: None,
             limits: admission::Limits {
                 event_bytes_max: EVENT_BYTES_MAX,
                 payload_bytes_max: EVENT_BYTES_MAX,

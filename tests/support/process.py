@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from support import web
+from support import tokens, web
 
 PROJECT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("COURIER_BINARY", PROJECT / "target/release/courier"))
@@ -183,8 +183,11 @@ class Courier:
         assert answer.status == 200, (answer.status, answer.body)
         return answer.json()
 
-    def stats(self) -> dict:
-        return self.get("/stats").json()
+    def stats(self, headers: dict | None = None) -> dict:
+        """The state, asked for with a token where one is needed."""
+        if headers is None and self.settings.get("auth.mode") == "required":
+            headers = tokens.bearer(tokens.mint("operator", secret=self.settings["auth.jwt.secret"]))
+        return self.get("/stats", headers).json()
 
     def await_clients(self, count: int, seconds: float = SETTLE_SECONDS):
         """Waits until exactly `count` sockets are counted."""

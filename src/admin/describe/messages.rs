@@ -114,6 +114,13 @@ pub const MESSAGES: &[Message] = &[
         "type=error ref:any code:string message:string retry:any retry_after_seconds?:count",
         "The command was not done; the socket stays open.",
     ),
+    (
+        "courier.v1",
+        Server,
+        "authenticated",
+        "type=authenticated ref:any expires_at:Timestamp|null",
+        "The answer to auth: the socket lives on with the new token.",
+    ),
     ("courier.v1", Server, "expiring", "type=expiring in_seconds:number", "The token ends soon."),
     (
         "courier.v1",

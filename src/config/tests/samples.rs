@@ -1,7 +1,7 @@
 //! One value of every key that is built.
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-pub(super) const SAMPLES: [(&str, &str, &str); 81] = [
+pub(super) const SAMPLES: [(&str, &str, &str); 82] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -65,6 +65,7 @@ pub(super) const SAMPLES: [(&str, &str, &str); 81] = [
     ("auth.mode", "insecure", "insecure"),
     ("auth", "insecure", "insecure"),
     ("auth.reject", "http", "HTTP"),
+    ("auth.cookie", "session", "session"),
     ("auth.jwt.algorithm", "EdDSA", "eddsa"),
     ("auth.jwt.secret", "\"a b: c\"", "a b: c"),
     ("auth.jwt.secret_file", "secret.txt", "secret.txt"),

@@ -172,6 +172,10 @@ impl<D: Driver> Shard<D> {
         now: Now,
     ) -> Option<Vec<u8>> {
         let Admitted { channel, event, facts } = admitted;
+        if let Err(refused) = self.may_publish(&channel) {
+            self.hub.counters.publishes_refused += 1;
+            return Some(batch::refused(&refused.refusal()));
+        }
         let keep = keep(&channel, &event);
         let mut head = Vec::new();
         admission::write_answer_head(&channel, &facts, self.time_text.at(now.unix_ms), &mut head);

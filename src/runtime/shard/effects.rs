@@ -28,9 +28,9 @@ impl<D: Driver> Shard<D> {
         while let Some(order) = self.hub.effects.retries.pop() {
             self.retry_letters(driver, order, now);
         }
-        while let Some((to, key, names_max)) = self.hub.effects.asked.pop() {
+        while let Some((to, key, names)) = self.hub.effects.asked.pop() {
             let own = self.state();
-            self.hub.answer_gather(to, key, names_max, own);
+            self.hub.answer_gather(to, key, &names, own);
         }
         while let Some((origin, snapshot)) = self.hub.effects.gathered.pop() {
             self.gather_answered(driver, origin, &snapshot, now);

@@ -83,6 +83,7 @@ impl<D: Driver> Shard<D> {
         let before = std::mem::replace(&mut connection.protocol, ending);
         self.kept_bytes -= kept_bytes(&before);
         self.count_router_out(&before);
+        self.forget_moment(key, &before);
         self.parting.push(key);
         self.wheel.set(key.slot, now.steady_us + LINGER_US);
     }
@@ -141,6 +142,7 @@ impl<D: Driver> Shard<D> {
         self.under_way.forget(key);
         self.kept_bytes -= kept_bytes(&connection.protocol);
         self.count_router_out(&connection.protocol);
+        self.forget_moment(key, &connection.protocol);
         if connection.protocol.is_counted() {
             self.sockets -= 1;
             self.hub.counters.sockets_closed += 1;

@@ -6,6 +6,7 @@ use super::connection::Waiting;
 use crate::event::{Channel, Position};
 use crate::hub::{From, Origin, Page, PageWish, Recovery};
 use crate::session::command::{History, Ref};
+use crate::session::dialect::answers::Denied;
 use crate::session::dialect::v1;
 use crate::session::history::{self, PageQuery, Standing, write_page};
 use crate::session::publisher::{Form, PIPELINE_MAX, Publisher, Settled};
@@ -67,6 +68,10 @@ impl<D: Driver> Shard<D> {
     /// A socket asks for a page.
     pub(super) fn ask_history(&mut self, key: Key, asked: History, now: Now) {
         let History { reference, channel, from, limit, newest_first } = asked;
+        let asker = self.grants_at(key);
+        if self.may_read(&asker, channel.as_str()).is_err() {
+            return self.deny(key, &reference, &Denied::Unauthorized, now);
+        }
         let query = PageQuery { from, limit, newest_first };
         let origin = Origin { connection: key, request: 0, item: 0 };
         self.hub.page(channel.as_str(), wish(&query, MESSAGE_BYTES_MAX), origin, now.steady_us);

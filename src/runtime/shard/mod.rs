@@ -1,16 +1,20 @@
 //! One shard: its connections, its part of the hub, its mail, its timers. Fed by the turn (or a simulation) with
 //! what is ready and the time; acts through a [`Driver`]. Free of glommio, epoll and clocks.
 //!
-//! * `requests`, `publishing`, `batches`: connections that speak HTTP, and events on their way in
-//! * `opening`, `streams`, `plan`, `messages`, `talk`, `said`, `heartbeat`: sockets and streams, from the handshake on
+//! * `requests`, `reports`, `publishing`, `batches`: connections that speak HTTP, and events on their way in
+//! * `opening`, `streams`, `plan`, `messages`, `talk`, `said`, `interest`, `heartbeat`: sockets and streams, from the
+//!   handshake on
+//! * `guard`, `rights`: who may come in, and whose rights end or change
 //! * `timers`: what happens at a moment; `limits`: how much may come in a while; `keeping`: bounds over all shards; `ending`: how connections and the whole shard end
 
 mod batches;
 mod connection;
 mod effects;
 mod ending;
+mod guard;
 mod heartbeat;
 mod history;
+mod interest;
 mod keeping;
 mod letters;
 mod limits;
@@ -21,7 +25,9 @@ mod options;
 mod outlet;
 mod plan;
 mod publishing;
+mod reports;
 mod requests;
+mod rights;
 mod said;
 mod streams;
 mod talk;
@@ -29,7 +35,7 @@ mod timers;
 
 pub use connection::Connection;
 pub use limits::{Counts, Rates};
-pub use options::{Options, Shared};
+pub use options::{Auth, Options, Shared};
 
 use super::driver::{Driver, Received};
 use crate::hub::{Batch, Counters, Hub, Load};
@@ -98,6 +104,8 @@ pub struct Shard<D: Driver> {
     /// Sockets are counted by their addresses too: there was a limit on those once.
     counts_addresses: bool,
     revision: u64,
+    guard: Option<Box<guard::Guard>>,
+    rejudged: rights::Rejudged,
     stage: Stage,
     stage_done: bool,
     drain_since_us: u64,
@@ -132,6 +140,8 @@ impl<D: Driver> Shard<D> {
         Shard {
             hub: Hub::new(options.hub.clone(), draw),
             connections: Slab::with_limit(options.connections_max),
+            guard: options.auth.clone().map(guard::Guard::new),
+            rejudged: rights::Rejudged::default(),
             options,
             shared,
             port,
@@ -373,6 +383,7 @@ impl<D: Driver> Shard<D> {
         self.feed_hungry(driver, now);
         if self.stage < Stage::Done {
             self.expire(driver, now);
+            self.look_at_passes(now);
         }
         self.follow_drain(driver, now);
         // Before the fan-out, so that the publishers' next requests arrive while it runs.
@@ -400,6 +411,8 @@ impl<D: Driver> Shard<D> {
 
     fn rest(&mut self, driver: &D, now: Now) -> Rest {
         let mut deadline_us = earlier(self.wheel.next_deadline(now.steady_us), self.hub.sweep_due_us());
+        deadline_us =
+            earlier(deadline_us, earlier(self.pass_due_us(now), self.rejudged.due_us(now.steady_us)));
         let look = Some(now.steady_us + DRAIN_LOOK_US);
         match self.stage {
             Stage::Serving => {}
@@ -414,6 +427,7 @@ impl<D: Driver> Shard<D> {
                 || self.hub.is_dirty()
                 || self.hub.has_cut()
                 || self.hub.is_replaying()
+                || self.rejudged.is_waiting()
                 || !self.hub.post.is_empty(),
             done: self.stage == Stage::Done
                 && (self.is_through(Stage::Done) && driver.log_is_idle() || self.drain_is_late(now)),
@@ -450,20 +464,6 @@ impl<D: Driver> Shard<D> {
         for to in (0..self.port.shards()).filter(|to| *to != me) {
             let (events, bytes) = self.shared.loads.of(me, to);
             self.hub.post.set_in_lane(to, Load { events, bytes });
-        }
-    }
-
-    /// Takes new options, if there are any. Connections stay; what was refused before may be taken now.
-    fn reload(&mut self, now: Now) {
-        let Some(newer) = self.shared.reload.newer(&mut self.revision) else { return };
-        let before = std::mem::replace(&mut self.options, Options::clone(&newer));
-        self.options.hub.shard = before.hub.shard;
-        self.options.connections_max = before.connections_max;
-        self.options.facts.started_us = before.facts.started_us;
-        compress_from(self.options.session.compression_bytes_min.unwrap_or(usize::MAX));
-        self.hub.reload(self.options.hub.clone(), now.steady_us);
-        if self.options.sockets_per_address_max > 0 && !self.counts_addresses {
-            self.count_addresses();
         }
     }
 

@@ -4,14 +4,16 @@
 
 use super::super::driver::Driver;
 use super::connection::{End, First, Open, Opening, Protocol};
+use super::guard::{bounded, reason};
 use super::plan::{Plan, plan, speech, subscription};
 use super::requests::draining;
 use super::talk::plain_wish;
 use super::{Shard, history};
 use crate::event::Label;
 use crate::hub::{Joined, Joining, Wish};
-use crate::mailbox::census::Refused;
+use crate::mailbox::census;
 use crate::mailbox::drain::Stage;
+use crate::session::credentials::{self, Refused};
 use crate::session::dialect::courier::{self, LimitType};
 use crate::session::dialect::{Dialect, events, router, uuid, v1};
 use crate::session::publisher::Publisher;
@@ -33,6 +35,7 @@ pub(super) enum Away {
     Limit(LimitType, usize),
     RouterFull(usize),
     Reason(Reason),
+    Refused(Refused),
 }
 
 impl<D: Driver> Shard<D> {
@@ -60,24 +63,27 @@ impl<D: Driver> Shard<D> {
         let offered = head.upgrade.and_then(|upgrade| upgrade.protocols).unwrap_or_default();
         let offers_v1 = offered.split(',').any(|offer| offer.trim() == v1::SUBPROTOCOL);
         let speaks_v1 = offers_v1 && matches!(wanted, Socket::Channel(_) | Socket::Open);
-        let mut greeting = publisher.out.split_off(publisher.out_sent);
         let extensions = head.upgrade.and_then(|upgrade| upgrade.extensions);
         let agreed = match (self.options.session.compression_bytes_min, wanted) {
             (None, _) | (_, Socket::Router) => None,
             (Some(_), _) => deflate::negotiate(extensions),
         };
-        let protocol = speaks_v1.then_some(v1::SUBPROTOCOL);
+        let speech = speech(wanted, speaks_v1);
+        let asker = self.judge_opening(head, now);
+        let plan = asker.and_then(|asker| {
+            let plan = plan(wanted, speech, head.query, asked, agreed.is_some())
+                .ok_or(Away::Reason(Reason::InvalidChannel))?;
+            self.within_rights(Plan { asker, ..plan })
+        });
+        if let (true, Err(Away::Refused(refusal))) = (self.rejects_by_status(), &plan) {
+            return Err(refusal.refusal());
+        }
+        // A page that offers any needs one of them back (RFC 6455 4.2.2).
+        let protocol = if speaks_v1 { Some(v1::SUBPROTOCOL) } else { credentials::bearer_offer(offered) };
+        let mut greeting = publisher.out.split_off(publisher.out_sent);
         handshake::accept(accept, protocol, agreed.map(|agreed| agreed.header()), &mut greeting);
         self.hub.admit(key);
-        let speech = speech(wanted, speaks_v1);
-        let plan = if self.options.session.origins.is_foreign(head) {
-            Err(Away::Reason(Reason::Origin))
-        } else {
-            let plan = plan(wanted, speech, head.query, asked, agreed.is_some())
-                .ok_or(Away::Reason(Reason::InvalidChannel));
-            plan.and_then(|plan| self.count_in(key, speech).map(|()| plan))
-        };
-        match plan {
+        match plan.and_then(|plan| self.count_in(key, speech).map(|()| plan)) {
             Ok(plan) => self.enter(driver, key, plan, &greeting, now),
             Err(away) => self.turn_away(key, &greeting, speech, away, now),
         }
@@ -126,11 +132,11 @@ impl<D: Driver> Shard<D> {
                 self.shared.routers.leave(None);
             }
             return Err(match refused {
-                Refused::Total => {
+                census::Refused::Total => {
                     self.hub.counters.refused_global += 1;
                     Away::Limit(LimitType::Global, self.options.sockets_max)
                 }
-                Refused::Address => {
+                census::Refused::Address => {
                     self.hub.counters.refused_per_address += 1;
                     Away::Limit(LimitType::PerAddress, self.options.sockets_per_address_max)
                 }
@@ -144,10 +150,11 @@ impl<D: Driver> Shard<D> {
     /// Queues the greeting and hears the channels. Nothing goes out before every owner has answered: from the moment
     /// the connection opens, every event comes.
     pub(super) fn enter(&mut self, driver: &mut D, key: Key, plan: Plan, greeting: &[u8], now: Now) {
-        let Plan { speech, zipped, targets, wanted, form, interest, answers_bytes } = plan;
+        let Plan { speech, zipped, targets, wanted, form, interest, answers_bytes, asker } = plan;
         let mut subscriber = if zipped { Subscriber::zipped(speech) } else { Subscriber::new(speech) };
         self.hub.cork(key);
         self.hub.push_greeting(key, greeting);
+        self.give_pass(key, &mut subscriber, asker.clone(), now);
         self.welcome(key, &mut subscriber, now);
         if let Some(interest) = interest {
             *subscriber.interest() = interest;
@@ -166,12 +173,8 @@ impl<D: Driver> Shard<D> {
         for (at, (tag, target)) in tags.zip(&targets).enumerate() {
             let ephemeral = speech == Speech::Socket(Dialect::Events);
             let from = history::from_of(&wanted, at, tracks > 0);
-            let wish = Wish {
-                ephemeral,
-                from,
-                tracks,
-                ..plain_wish(target, subscriber.form(form), wanted.filter.clone())
-            };
+            let Ok(filter) = bounded(asker.as_deref(), target, wanted.filter.clone()) else { continue };
+            let wish = Wish { ephemeral, from, tracks, ..plain_wish(target, subscriber.form(form), filter) };
             match self.hub.join(key, tag, &wish, now.steady_us) {
                 Joining::Done(standing) => first.standing = first.standing.or(Some(standing)),
                 Joining::Already => {}
@@ -195,7 +198,9 @@ impl<D: Driver> Shard<D> {
         match subscriber.dialect() {
             Some(Dialect::V1) => {
                 let seconds = self.options.session.heartbeat_us / 1_000_000;
-                self.say(key, &v1::welcome(self.connection_id(key), seconds, None));
+                let expires_at_s = subscriber.pass().and_then(|pass| pass.grants().expires_at_s());
+                let expires_at_ms = expires_at_s.map(|at_s| at_s.saturating_mul(1000));
+                self.say(key, &v1::welcome(self.connection_id(key), seconds, expires_at_ms));
             }
             Some(Dialect::Router) => {
                 let client_id: Label = uuid::random_uuid(&mut || self.random_bits());
@@ -238,6 +243,7 @@ impl<D: Driver> Shard<D> {
         let (dialect, beat_us) = (subscriber.dialect(), subscriber.first_beat_us(&self.options.session));
         self.set_protocol(key, Protocol::Socket(Open::new(subscriber)));
         self.wheel.set(key.slot, now.steady_us + beat_us);
+        self.log_entry(key);
         if unread {
             self.hungry.push(key);
         }
@@ -315,6 +321,7 @@ impl<D: Driver> Shard<D> {
                 Reason::Normal
             }
             Away::Reason(reason) => reason,
+            Away::Refused(refused) => reason(refused),
         };
         self.end_socket(key, reason, false, now);
     }

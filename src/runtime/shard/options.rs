@@ -1,7 +1,10 @@
 //! What a shard is told, and what it shares with the others.
 
+use super::super::driver::Driver;
+use super::Shard;
 use super::limits::{Counts, Rates};
 use crate::admin::Facts;
+use crate::auth::Gate;
 use crate::hub;
 use crate::mailbox::budget::Budget;
 use crate::mailbox::census::Census;
@@ -11,7 +14,20 @@ use crate::mailbox::load::Loads;
 use crate::mailbox::notice::Notice;
 use crate::mailbox::tally::Tally;
 use crate::session::admission::Limits;
+use crate::session::dialect::compressed::compress_from;
+use crate::stdx::clock::Now;
 use std::sync::Arc;
+
+/// Who may come in (contract 12).
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// Judges tokens and keys.
+    pub gate: Arc<Gate>,
+    /// Sockets that are refused are answered 401 or 403, in place of an accepted socket that is closed.
+    pub reject_by_status: bool,
+    /// The cookie that may bring a token; empty: none.
+    pub cookie: Box<str>,
+}
 
 /// What every shard needs to know once.
 #[derive(Clone, Debug)]
@@ -24,6 +40,8 @@ pub struct Options {
     pub rates: Rates,
     /// Of the hub; the shard's number is in here.
     pub hub: hub::Options,
+    /// Who may come in; `None`: everybody.
+    pub auth: Option<Auth>,
     /// Connections of any kind that this shard may have.
     pub connections_max: u32,
     /// Sockets over all shards, for messages; 0: no limit.
@@ -69,6 +87,23 @@ impl Shared {
     pub fn ring_all(&self) {
         for doorbell in &self.doorbells {
             doorbell.ring();
+        }
+    }
+}
+
+impl<D: Driver> Shard<D> {
+    /// Takes new options, if there are any. Connections stay; what was refused before may be taken now.
+    pub(super) fn reload(&mut self, now: Now) {
+        let Some(newer) = self.shared.reload.newer(&mut self.revision) else { return };
+        let before = std::mem::replace(&mut self.options, Options::clone(&newer));
+        self.options.hub.shard = before.hub.shard;
+        self.options.connections_max = before.connections_max;
+        self.options.facts.started_us = before.facts.started_us;
+        compress_from(self.options.session.compression_bytes_min.unwrap_or(usize::MAX));
+        self.change_guard(self.options.auth.clone());
+        self.hub.reload(self.options.hub.clone(), now.steady_us);
+        if self.options.sockets_per_address_max > 0 && !self.counts_addresses {
+            self.count_addresses();
         }
     }
 }

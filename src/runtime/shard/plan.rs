@@ -2,6 +2,7 @@
 
 use crate::event::{Channel, Form};
 use crate::session::command::{Subscribe, Target};
+use crate::session::credentials::Asker;
 use crate::session::dialect::freqsearch::Interest;
 use crate::session::dialect::{Dialect, forms};
 use crate::session::query::{Format, Wanted};
@@ -21,6 +22,8 @@ pub(super) struct Plan {
     pub interest: Option<Interest>,
     /// Of the greeting of a stream, what answers requests before it.
     pub answers_bytes: usize,
+    /// Who opens it.
+    pub asker: Asker,
 }
 
 pub(super) fn speech(wanted: Socket<'_>, speaks_v1: bool) -> Speech {
@@ -61,7 +64,7 @@ pub(super) fn plan(
         Speech::Socket(dialect) => dialect.manners().form,
         Speech::Stream | Speech::Echo => Form::RAW,
     };
-    Some(Plan { speech, zipped, targets, wanted: query, form, interest, answers_bytes: 0 })
+    Some(Plan { speech, zipped, targets, wanted: query, form, interest, answers_bytes: 0, asker: None })
 }
 
 pub(super) fn channel_target(name: &str) -> Option<Target> {

@@ -108,6 +108,9 @@ impl<D: Driver> Shard<D> {
         now: Now,
     ) {
         let Admitted { channel, event, facts } = admitted;
+        if let Err(refused) = self.may_publish(&channel) {
+            return self.refuse_publish(publisher, &form, &refused.refusal());
+        }
         let keep = keep(&channel, &event);
         let origin = Origin { connection: key, request: publisher.next_request(), item: SINGLE };
         let outcome = self.hand_in(driver, &channel, event, origin, now);

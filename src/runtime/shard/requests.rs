@@ -4,13 +4,9 @@
 use super::super::driver::Driver;
 use super::Shard;
 use super::connection::{End, Protocol};
-use crate::admin;
 use crate::hub::{Origin, Sent};
-use crate::mailbox::drain::Stage;
-use crate::metrics::Snapshot;
-use crate::session::publisher::{Answer, Form, JSON, Next, Publisher, Settled, Silence};
-use crate::session::query::names_asked;
-use crate::session::route::{Document, Report, Route, Socket, route};
+use crate::session::publisher::{Answer, Form, Next, Publisher, Settled, Silence};
+use crate::session::route::{Route, Socket, route};
 use crate::session::{Door, Refusal};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
@@ -178,7 +174,14 @@ impl<D: Driver> Shard<D> {
     ) -> Fate {
         let form = Form::of(head, &self.options.session);
         let mut decoded = std::mem::take(&mut self.decoded);
-        let fate = match self.route(publisher.door, head, &mut decoded) {
+        let mut route = self.route(publisher.door, head, &mut decoded);
+        if !self.is_open()
+            && let Ok(known) = &route
+            && let Err(refused) = self.permit(known, head, now)
+        {
+            route = Err(refused.refusal());
+        }
+        let fate = match route {
             Ok(Route::Publish(channel)) => {
                 self.publish(driver, key, publisher, form, channel, head, body, now);
                 Fate::Stays
@@ -284,58 +287,6 @@ impl<D: Driver> Shard<D> {
         let answer = Answer { status: 204, content_type: None, fields: &fields, body: b"" };
         let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
         publisher.answer(form, answer, date);
-    }
-
-    fn report(&mut self, key: Key, publisher: &mut Publisher, form: Form, report: Report, asked: &str) {
-        let draining = self.stage > Stage::Serving;
-        let (status, body) = match report {
-            Report::Live => admin::live(),
-            Report::Ready => admin::ready(draining),
-            Report::Health | Report::Stats | Report::Channels => {
-                let names_max = match names_asked(asked) {
-                    Ok(names_max) => names_max,
-                    Err(refusal) => return self.refuse(publisher, &form, &refusal),
-                };
-                let origin = Origin { connection: key, request: publisher.next_request(), item: 0 };
-                publisher.answer_later(form, &[report as u8]);
-                let own = self.state();
-                // More reports than the hub lets wait would need more connections than there can be.
-                self.hub.gather(origin, names_max, own);
-                return;
-            }
-        };
-        let answer = Answer { status, content_type: Some(JSON), fields: &[], body: &body };
-        let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
-        publisher.answer(&form, answer, date);
-    }
-
-    fn document(&mut self, publisher: &mut Publisher, form: &Form, document: Document) {
-        let documents = &self.options.facts.documents;
-        let body = match document {
-            Document::OpenApi => &documents.openapi,
-            Document::AsyncApi => &documents.asyncapi,
-        };
-        let answer = Answer { status: 200, content_type: Some(JSON), fields: &[], body };
-        let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
-        publisher.answer(form, answer, date);
-    }
-
-    /// All shards have counted themselves.
-    pub(super) fn gather_answered(&mut self, driver: &mut D, origin: Origin, snapshot: &Snapshot, now: Now) {
-        if self.health_answered(driver, origin.connection, snapshot, now) {
-            return;
-        }
-        let draining = self.stage > Stage::Serving;
-        let mut facts = self.options.facts.clone();
-        facts.certificates = driver.certificates();
-        self.settle(driver, origin, now, |context| {
-            let (status, body) = match context.first() {
-                Some(tag) if *tag == Report::Health as u8 => admin::health(snapshot, &facts, draining, now),
-                Some(tag) if *tag == Report::Stats as u8 => admin::stats(snapshot, &facts, now),
-                _ => admin::channels(snapshot),
-            };
-            Settled::Status(status, body)
-        });
     }
 
     /// Writes the answers of this turn, one send per publisher.

@@ -23,6 +23,7 @@ impl<D: Driver> Shard<D> {
             self.hub.counters.publishes_refused += 1;
             return self.deny(key, &reference, &Denied::Publish(&refusal), now);
         }
+        self.act_for(key);
         let (limits, options) = (&self.options.limits, &self.options.session);
         let (admitted, event_id) = match &body {
             _ if self.stage > Stage::Serving => (Err(draining()), None),
@@ -42,6 +43,10 @@ impl<D: Driver> Shard<D> {
                 return self.deny(key, &reference, &Denied::Publish(&refusal), now);
             }
         };
+        if let Err(refused) = self.may_publish(&channel) {
+            self.hub.counters.publishes_refused += 1;
+            return self.deny(key, &reference, &Denied::Publish(&refused.refusal()), now);
+        }
         let keep = keep(&channel, &event);
         let mut head = Vec::new();
         admission::write_answer_head(&channel, &facts, self.time_text.at(now.unix_ms), &mut head);

@@ -2,8 +2,10 @@
 
 use super::super::driver::Driver;
 use super::Shard;
+use super::guard::bounded;
 use super::plan::{Plan, channel_target};
 use crate::session::command::Target;
+use crate::session::credentials::Refused;
 use crate::session::dialect::forms;
 use crate::session::origin::Allowed;
 use crate::session::publisher::{Form as AnswerForm, PAGE_FIELDS, Publisher};
@@ -55,7 +57,11 @@ impl<D: Driver> Shard<D> {
         }
         may_begin_there(&wanted, targets.len())?;
         if self.options.session.origins.is_foreign(head) {
-            return Err(Refusal::new(403, "Origin not allowed", "Pages of this origin may not read streams"));
+            return Err(self.counted(Refused::Origin).refusal());
+        }
+        let asker = self.asker();
+        if targets.iter().any(|target| bounded(asker.as_deref(), target, None).is_err()) {
+            return Err(self.counted(Refused::Channel).refusal());
         }
         self.count_in(key, Speech::Stream).map_err(|_| {
             Refusal::new(503, "Connection limit exceeded", "There are as many connections as there may be")
@@ -74,7 +80,7 @@ impl<D: Driver> Shard<D> {
             wanted.format == Format::CloudEvents || Format::of_accept(head.accept) == Format::CloudEvents;
         let form = if cloud { forms::SSE_CLOUD } else { forms::SSE };
         let (speech, zipped, interest) = (Speech::Stream, false, None);
-        let plan = Plan { speech, zipped, targets, wanted, form, interest, answers_bytes };
+        let plan = Plan { speech, zipped, targets, wanted, form, interest, answers_bytes, asker };
         self.enter(driver, key, plan, &greeting, now);
         Ok(())
     }

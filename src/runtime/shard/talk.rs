@@ -3,13 +3,14 @@
 
 use super::super::driver::Driver;
 use super::connection::{First, Join, Open, Protocol, Waiting};
+use super::guard::bounded;
 use super::{Shard, Sockets, history};
 use crate::event::{Channel, ConnectionId, Filter, Form};
 use crate::hub::{GapTold, Joined, Joining, Origin, Rule, Wish};
 use crate::metrics::Snapshot;
 use crate::session::command::{Command, Context, Ref, Subscribe, Target, Unsubscribe, Which};
+use crate::session::credentials::Refused;
 use crate::session::dialect::answers::Denied;
-use crate::session::dialect::freqsearch::Change;
 use crate::session::dialect::{Dialect, router, uuid, v1};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
@@ -85,7 +86,7 @@ impl<D: Driver> Shard<D> {
             Command::Publish(publish) => self.publish_said(driver, key, *publish, now),
             Command::Presence { reference, channel } => self.ask_presence(key, reference, channel, now),
             Command::Health => self.ask_health(key),
-            Command::Auth { reference, .. } => self.deny(key, &reference, &Denied::NotAvailable("auth"), now),
+            Command::Auth { reference, token } => self.renew_pass(key, &reference, &token, now),
             Command::History(asked) => self.ask_history(key, *asked, now),
         }
     }
@@ -102,6 +103,13 @@ impl<D: Driver> Shard<D> {
         if self.hub.subscriptions_of(key) + wish.targets.len() > max {
             return self.deny(key, &wish.reference, &Denied::TooManySubscriptions { max }, now);
         }
+        let asker = self.grants_at(key);
+        let filters =
+            wish.targets.iter().map(|target| bounded(asker.as_deref(), target, wish.filter.clone()));
+        let Ok(filters) = filters.collect::<Result<Vec<_>, _>>() else {
+            self.counted(Refused::Channel);
+            return self.deny(key, &wish.reference, &Denied::Unauthorized, now);
+        };
         let Some(open) = self.open_at(key) else { return };
         let tags = open.subscriber.tags(wish.targets.len());
         if open.subscriber.keeps_book() && !open.subscriber.book().enter(&wish, tags.clone()) {
@@ -109,8 +117,8 @@ impl<D: Driver> Shard<D> {
         }
         let form = open.subscriber.form(wish.form);
         let mut join = Join { wish: None, tags: tags.clone(), first: First::default() };
-        for (tag, target) in tags.zip(&wish.targets) {
-            let asked = hub_wish(dialect, target, &wish, form);
+        for ((tag, target), filter) in tags.zip(&wish.targets).zip(filters) {
+            let asked = hub_wish(dialect, target, filter, &wish, form);
             self.join(key, tag, target.as_str(), &asked, &mut join.first, now);
         }
         join.wish = Some(wish);
@@ -118,7 +126,15 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Asks for one part of a subscription.
-    fn join(&mut self, key: Key, tag: u32, name: &str, wish: &Wish<'_>, first: &mut First, now: Now) {
+    pub(super) fn join(
+        &mut self,
+        key: Key,
+        tag: u32,
+        name: &str,
+        wish: &Wish<'_>,
+        first: &mut First,
+        now: Now,
+    ) {
         match self.hub.join(key, tag, wish, now.steady_us) {
             Joining::Done(standing) => first.standing = first.standing.or(Some(standing)),
             Joining::Already => {}
@@ -127,7 +143,7 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn await_join(&mut self, key: Key, join: Join, now: Now) {
+    pub(super) fn await_join(&mut self, key: Key, join: Join, now: Now) {
         if join.first.missing == 0 {
             return self.join_done(key, join, now);
         }
@@ -209,37 +225,12 @@ impl<D: Driver> Shard<D> {
         self.say_if(key, dialect.unsubscribed(&wish.reference, &entry.id, &entry.channel));
     }
 
-    /// Dialect `freqsearch`: other types are another filter, other rooms other subscriptions.
-    fn change_interest(&mut self, key: Key, change: &Change, now: Now) {
-        let Some(open) = self.open_at(key) else { return };
-        let changed = open.subscriber.interest().apply(change);
-        let filter = open.subscriber.interest().filter();
-        if !changed.targets {
-            let tags = open.subscriber.interest_tags();
-            if changed.filter {
-                for tag in tags {
-                    self.hub.refilter(key, tag, filter.clone());
-                }
-            }
-            return;
-        }
-        let targets = open.subscriber.interest().targets();
-        let tags = open.subscriber.tags(targets.len());
-        let before = open.subscriber.serve_interest(tags.clone());
-        let form = open.subscriber.form(Dialect::FreqSearch.manners().form);
-        let mut join = Join { wish: None, tags: tags.clone(), first: First::default() };
-        for (tag, target) in tags.zip(&targets) {
-            let wish = plain_wish(target, form, filter.clone());
-            self.join(key, tag, target.as_str(), &wish, &mut join.first, now);
-        }
-        for tag in before {
-            self.hub.leave(key, tag, now.steady_us);
-        }
-        self.await_join(key, join, now);
-    }
-
     fn ask_presence(&mut self, key: Key, reference: Ref, channel: Channel, now: Now) {
         let origin = Origin { connection: key, request: 0, item: 0 };
+        let asker = self.grants_at(key);
+        if self.may_read(&asker, channel.as_str()).is_err() {
+            return self.deny(key, &reference, &Denied::Unauthorized, now);
+        }
         if !self.hub.keeps_presence(channel.as_str()) {
             return self.deny(key, &reference, &Denied::NotAvailable("presence"), now);
         }
@@ -274,7 +265,7 @@ impl<D: Driver> Shard<D> {
             open.waiting = Some(Box::new(Waiting::Health));
         }
         let own = self.state();
-        self.hub.gather(Origin { connection: key, request: 0, item: 0 }, 0, own);
+        self.hub.gather(Origin { connection: key, request: 0, item: 0 }, 0.into(), own);
     }
 
     /// All shards have counted themselves for a socket. Answers false when it was not a socket that asked.
@@ -326,13 +317,19 @@ impl<D: Driver> Shard<D> {
 }
 
 /// One target of a subscription, as the hub is asked for it.
-fn hub_wish<'w>(dialect: Dialect, target: &'w Target, wish: &Subscribe, form: Form) -> Wish<'w> {
+fn hub_wish<'w>(
+    dialect: Dialect,
+    target: &'w Target,
+    filter: Option<Filter>,
+    wish: &Subscribe,
+    form: Form,
+) -> Wish<'w> {
     Wish {
         label: wish.label().filter(|_| dialect == Dialect::Router),
         each: dialect.manners().each,
         rule: if dialect == Dialect::Router { Rule::Router } else { Rule::Channel },
         from: history::from(wish.from),
-        ..plain_wish(target, form, wish.filter.clone())
+        ..plain_wish(target, form, filter)
     }
 }
 

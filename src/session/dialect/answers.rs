@@ -3,8 +3,8 @@
 use super::v1::Code;
 use super::{Dialect, courier, router, v1};
 use crate::event::{Channel, Position};
-use crate::session::Refusal;
 use crate::session::command::{Ref, Subscribe};
+use crate::session::{Reason, Refusal};
 
 /// Why a command was not carried out.
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub enum Denied<'d> {
     NotSubscribed,
     /// The event was refused.
     Publish(&'d Refusal),
+    /// Its holder may not hear the channel, or anything of the pattern.
+    Unauthorized,
+    /// A token that is not taken; why.
+    Token(&'static str),
     /// This server does not do that; the command's name.
     NotAvailable(&'static str),
 }
@@ -37,6 +41,7 @@ impl Denied<'_> {
             Denied::SubscriptionExists(_) => Code::SubscriptionExists,
             Denied::NotSubscribed => Code::NotSubscribed,
             Denied::Publish(refusal) => Code::of_refusal(refusal),
+            Denied::Unauthorized | Denied::Token(_) => Code::Forbidden,
             Denied::NotAvailable(_) => Code::NotAvailable,
         }
     }
@@ -48,6 +53,8 @@ impl Denied<'_> {
             Denied::SubscriptionExists(id) => format!("There is a subscription with the id {id}"),
             Denied::NotSubscribed => "There is no such subscription".to_owned(),
             Denied::Publish(refusal) => refusal.message.clone(),
+            Denied::Unauthorized => Reason::Unauthorized.text().to_owned(),
+            Denied::Token(why) => (*why).to_owned(),
             Denied::NotAvailable(what) => format!("{what} is not available"),
         }
     }
@@ -93,6 +100,7 @@ impl Dialect {
             (Dialect::Courier, Denied::ChannelFull { max }) => {
                 Some(courier::limit_reached(courier::LimitType::PerChannel, *max))
             }
+            (Dialect::Courier, Denied::Unauthorized) => Some(courier::unauthorized()),
             (Dialect::Courier, other) => Some(courier::invalid(&other.words())),
             (Dialect::V1, Denied::Publish(Refusal { status: 429, message, facts, .. })) => {
                 let wait_s = facts.get("retry_after_seconds").and_then(serde_json::Value::as_u64);
@@ -162,6 +170,8 @@ mod tests {
             (Denied::ChannelFull { max: 3 }, "CHANNEL_FULL", "Failed to subscribe: "),
             (Denied::SubscriptionExists("i"), "SUBSCRIPTION_EXISTS", "Failed to subscribe: "),
             (Denied::NotSubscribed, "NOT_SUBSCRIBED", "Subscription not found"),
+            (Denied::Unauthorized, "FORBIDDEN", "Failed to subscribe: Unauthorized access to channel"),
+            (Denied::Token("Invalid token"), "FORBIDDEN", "Failed to subscribe: Invalid token"),
             (Denied::Publish(&refusal), "EVENT_TOO_LARGE", "Failed to publish event: too large"),
             (
                 Denied::NotAvailable("history"),

@@ -87,6 +87,11 @@ pub fn invalid(fault: &str) -> String {
     .to_string()
 }
 
+/// A subscription that the client's token does not allow; the socket stays open.
+pub fn unauthorized() -> String {
+    json!({ "type": "error", "code": "FORBIDDEN", "message": Reason::Unauthorized.text() }).to_string()
+}
+
 /// More messages than a client may send; the socket stays open.
 pub fn rate_limited(message_type: &str, retry_after_seconds: u64) -> String {
     json!({ "type": "error", "code": "RATE_LIMIT_EXCEEDED", "retry_after_seconds": retry_after_seconds,

@@ -13,6 +13,11 @@ impl<'b> Head<'b> {
         if self.is_traced { self.field("traceparent") } else { None }
     }
 
+    /// `X-API-Key`, its first line; `None` if that is not UTF-8.
+    pub fn api_key(&self) -> Option<&'b str> {
+        self.field("X-API-Key")
+    }
+
     /// Every field as it stands in the head: its name in the spelling given, its value without the spaces around it.
     pub fn field_lines(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> {
         fields(self.lines).filter_map(|(name, value)| Some((str::from_utf8(name).ok()?, value)))

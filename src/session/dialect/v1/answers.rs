@@ -173,6 +173,11 @@ pub fn history_page<'e>(
     out
 }
 
+/// The answer to `auth`: the socket lives with the new token, which ends then, in milliseconds since 1970.
+pub fn authenticated(reference: &Ref, expires_at_ms: Option<u64>) -> String {
+    answer("authenticated", reference, json!({ "expires_at": expires_at_ms.map(zulu) }))
+}
+
 /// The answer to what is not carried out.
 pub fn error(reference: &Ref, code: Code, message: &str) -> String {
     let body = json!({ "code": code.word(), "message": message, "retry": code.retry() });

@@ -1,0 +1,230 @@
+//! What a request brings to say who it is (contract 12): a token in `Authorization: Bearer`, in the offered subprotocol
+//! `bearer.<token>`, in a cookie or in `?token=`, or a service's API key in `X-API-Key` or as a bearer's token. Looked
+//! for only where authentication is on. Judging what is found is the business of `auth`.
+
+use super::Refusal;
+pub use super::origin::Origins;
+use crate::auth::{Denied, Grants};
+use crate::wire::http::{Head, query};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// How the subprotocol begins in which a browser's page brings a token (it can set no field on a socket).
+pub const SUBPROTOCOL_PREFIX: &str = "bearer.";
+
+/// The realm of `WWW-Authenticate` (RFC 6750 3).
+const REALM: &str = "Bearer realm=\"courier\"";
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential<'h> {
+    /// A JSON Web Token.
+    Token(Cow<'h, str>),
+    /// The API key of a service.
+    ApiKey(Cow<'h, str>),
+}
+
+/// Why a request gets no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// By its token, or for want of one.
+    Denied(Denied),
+    /// It brings different credentials in different places; which one is meant is not guessed.
+    Ambiguous,
+    /// It comes from a page whose origin is not allowed.
+    Origin,
+    /// It may not hear this channel.
+    Channel,
+    /// It may not publish there.
+    Publish,
+    /// The API key is not that of the service which `X-Service-Name` names.
+    OtherService,
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Refused {
+        Refused::Denied(denied)
+    }
+}
+
+/// Looks into every place; `cookie` is the name of the cookie, empty for none.
+///
+/// # Errors
+/// [`Refused::Ambiguous`] when two places hold different things.
+pub fn find<'h>(head: &Head<'h>, cookie: &str, origins: &Origins) -> Result<Option<Credential<'h>>, Refused> {
+    let offered = head.upgrade.and_then(|upgrade| upgrade.protocols).and_then(bearer_offer);
+    let offered = offered.and_then(|offer| offer.get(SUBPROTOCOL_PREFIX.len()..));
+    let in_cookie = cookie_of(head, cookie).filter(|_| origins.trusts_cookies(head));
+    let in_query = query(head.query).find(|(name, _)| name == "token").map(|(_, value)| value);
+    let api_key = head.api_key().map(|key| Credential::ApiKey(key.into()));
+    let bearers =
+        [head.authorization.and_then(bearer), offered, in_cookie].map(|text| text.map(Cow::Borrowed));
+    let tokens = bearers.into_iter().chain([in_query]).flatten().filter(|text| !text.is_empty());
+    let mut found = None;
+    for credential in tokens.map(credential).chain(api_key) {
+        match &found {
+            Some(known) if *known != credential => return Err(Refused::Ambiguous),
+            _ => found = Some(credential),
+        }
+    }
+    Ok(found)
+}
+
+/// The offered subprotocol that brings a token, if there is one.
+pub fn bearer_offer(offers: &str) -> Option<&str> {
+    let mut offers = offers.split(',').map(str::trim);
+    offers.find(|offer| offer.len() > SUBPROTOCOL_PREFIX.len() && offer.starts_with(SUBPROTOCOL_PREFIX))
+}
+
+/// API keys begin so; tokens begin with a JSON object in Base64.
+const API_KEY_PREFIX: &str = "courier_";
+
+fn credential(text: Cow<'_, str>) -> Credential<'_> {
+    if text.starts_with(API_KEY_PREFIX) { Credential::ApiKey(text) } else { Credential::Token(text) }
+}
+
+/// The token behind the scheme, which is spelt in any case (RFC 9110 11.1); other schemes are somebody else's.
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
+}
+
+/// The first cookie of that name (RFC 6265 4.2), without the quotes that it may stand in.
+fn cookie_of<'h>(head: &Head<'h>, wanted: &str) -> Option<&'h str> {
+    if wanted.is_empty() {
+        return None;
+    }
+    let lines = head.field_lines().filter(|(name, _)| name.eq_ignore_ascii_case("Cookie"));
+    let pairs = lines.filter_map(|(_, line)| str::from_utf8(line).ok()).flat_map(|line| line.split(';'));
+    pairs
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == wanted)
+        .map(|(_, value)| value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+}
+
+/// Whether somebody may act as the service that a request names.
+///
+/// # Errors
+/// [`Refused::OtherService`].
+pub fn check_service(grants: &Grants, named: Option<&str>) -> Result<(), Refused> {
+    match (grants.service(), named) {
+        (Some(service), Some(named)) if service != named => Err(Refused::OtherService),
+        _ => Ok(()),
+    }
+}
+
+/// The rights of whoever asks: `None` while authentication is off.
+pub type Asker = Option<Arc<Grants>>;
+
+impl Refused {
+    /// As an answer to a request (RFC 6750 3.1).
+    pub fn refusal(self) -> Refusal {
+        let unauthorized = |error: &'static str, message: &str, challenge: String| {
+            Refusal::new(401, error, message).field("WWW-Authenticate", challenge)
+        };
+        let invalid = |error: &'static str, message: &str| {
+            let challenge = format!("{REALM}, error=\"invalid_token\", error_description=\"{error}\"");
+            unauthorized(error, message, challenge)
+        };
+        let forbidden = |error: &'static str, message: &str| {
+            let challenge = format!("{REALM}, error=\"insufficient_scope\"");
+            Refusal::new(403, error, message).field("WWW-Authenticate", challenge)
+        };
+        match self {
+            Refused::Denied(Denied::Missing) => {
+                let message = "Send a token: Authorization: Bearer <token>";
+                unauthorized("Authentication token required", message, REALM.to_owned())
+            }
+            Refused::Denied(Denied::Expired) => {
+                invalid("Token expired", "The token has expired; get a new one")
+            }
+            Refused::Denied(Denied::Invalid(_)) => {
+                invalid("Invalid token", "The token or key is not one that is trusted here")
+            }
+            Refused::Ambiguous => {
+                invalid("Invalid token", "The request brings different tokens in different places; send one")
+            }
+            Refused::Origin => {
+                Refusal::new(403, "Origin not allowed", "Pages of this origin may not read here")
+            }
+            Refused::Channel => {
+                forbidden("Unauthorized access to channel", "The token does not allow reading this channel")
+            }
+            Refused::Publish => {
+                forbidden("Publishing not allowed", "The token does not allow publishing to this channel")
+            }
+            Refused::OtherService => {
+                forbidden("Service name mismatch", "X-Service-Name is not the service of this API key")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::http::head;
+
+    fn found(target: &str, lines: &str) -> Result<Option<String>, Refused> {
+        let text = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        let head = head(text.as_bytes()).unwrap().unwrap();
+        find(&head, "courier_token", &Origins::default()).map(|found| {
+            found.map(|found| match found {
+                Credential::Token(text) => format!("token {text}"),
+                Credential::ApiKey(text) => format!("key {text}"),
+            })
+        })
+    }
+
+    #[test]
+    fn a_token_is_found_in_each_place() {
+        let upgrade = "Upgrade: websocket\r\nConnection: upgrade\r\n";
+        for (target, lines) in [
+            ("/", "Authorization: Bearer a.b.c\r\n"),
+            ("/", "authorization: bearer  a.b.c \r\n"),
+            ("/?x=1&token=a.b.c", ""),
+            ("/?token=a%2Eb.c", ""),
+            ("/", "Cookie: x=y; courier_token=a.b.c; z\r\n"),
+            ("/", "Cookie: x=y\r\ncookie: courier_token=\"a.b.c\"\r\n"),
+            ("/?token=", "Cookie: courier_token=a.b.c\r\n"),
+            ("/", &format!("{upgrade}Sec-WebSocket-Protocol: courier.v1, bearer.a.b.c\r\n")),
+            ("/?token=a.b.c", "Authorization: Bearer a.b.c\r\n"),
+        ] {
+            assert_eq!(found(target, lines), Ok(Some("token a.b.c".to_owned())), "{target} {lines}");
+        }
+        for key in ["X-API-Key: courier_k\r\n", "Authorization: Bearer courier_k\r\n"] {
+            assert_eq!(found("/", key), Ok(Some("key courier_k".to_owned())));
+        }
+        assert_eq!(found("/", "X-API-Key: k\r\n"), Ok(Some("key k".to_owned())));
+    }
+
+    #[test]
+    fn nothing_is_found_where_nothing_is_meant() {
+        for lines in [
+            "",
+            "Authorization: Basic a.b.c\r\n",
+            "Authorization: Bearer\r\n",
+            "Authorization: Bearer \r\n",
+            "Cookie: courier_token\r\n",
+            "Cookie: xcourier_token=a\r\n",
+            "Sec-WebSocket-Protocol: bearer.a\r\n",
+            "Origin: https://evil.example\r\nCookie: courier_token=a.b.c\r\n",
+            "Sec-Fetch-Site: cross-site\r\nCookie: courier_token=a.b.c\r\n",
+        ] {
+            assert_eq!(found("/?tokens=a", lines), Ok(None), "{lines}");
+        }
+    }
+
+    #[test]
+    fn different_tokens_in_two_places_are_refused() {
+        for (target, lines) in [
+            ("/?token=a", "Authorization: Bearer b\r\n"),
+            ("/?token=a", "Cookie: courier_token=b\r\n"),
+            ("/", "Authorization: Bearer a\r\nX-API-Key: courier_k\r\n"),
+        ] {
+            assert_eq!(found(target, lines), Err(Refused::Ambiguous), "{target} {lines}");
+        }
+        let refusal = Refused::Ambiguous.refusal();
+        assert_eq!((refusal.status, refusal.error), (401, "Invalid token"));
+    }
+}
