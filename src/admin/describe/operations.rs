@@ -6,7 +6,10 @@ use serde_json::{Map, Value, json};
 
 /// The statuses of refusals, and when they come.
 const REFUSALS: [(&str, &str); 8] = [
-    ("400", "The request says something that cannot be; the body names every field at fault."),
+    (
+        "400",
+        "The request says something that cannot be; the body names every field at fault. So it does when an event does not fit the schema of its type (`Event validation failed`).",
+    ),
     ("408", "The request did not arrive in time."),
     ("413", "The event, or a part of it, is too large."),
     ("415", "CloudEvents in another format than JSON."),

@@ -14,7 +14,7 @@ const OBJECTS: [(&str, &str); 15] = [
     ("Refusal", "detail:RefusalDetail"),
     (
         "RefusalDetail",
-        "error:string message:string validation_errors?:[Fault] event_type?:string|null component?:string \
+        "error:string message:string validation_errors?:[Fault] validation_errors_total?:count event_type?:string|null component?:string \
          size_bytes?:count max_size_bytes?:count max_items?:count",
     ),
     (
@@ -40,7 +40,7 @@ const OBJECTS: [(&str, &str); 15] = [
     (
         "Stats",
         "uptime_seconds:number total_connections:count total_messages_sent:count total_messages_received:count \
-         active_clients:count active_channels:count channels:object shards:[object] tls?:object",
+         active_clients:count active_channels:count channels:object schemas:object shards:[object] tls?:object",
     ),
 ];
 
