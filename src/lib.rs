@@ -30,6 +30,7 @@
 //! | 6 | [`server`] | assembly: from settings to running shards, stop and reload |
 //! | 5 | [`config`] | file, environment, flags; all mistakes at once |
 //! | 4 | [`runtime`] | the edge: glommio, epoll, listeners, the turn, one shard's connections |
+//! | | [`bridge`] | foreign systems, on threads of their own |
 //! | 3 | [`session`], [`hub`], [`admin`] | state machines: input and now go in, effects come out |
 //! | 2 | [`auth`] | judgements: who may do what |
 //! | | [`log`] | durable channels on a disk: format, recovery, retention |
@@ -51,6 +52,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod event;

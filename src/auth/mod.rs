@@ -23,6 +23,8 @@ mod pem;
 mod revoked;
 mod rules;
 mod services;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use algorithm::{Algorithm, Family};

@@ -53,6 +53,13 @@ impl Rule {
         Ok(Rule { segments, subscribe: None, publish: None })
     }
 
+    /// This rule with what it says.
+    #[must_use]
+    pub fn saying(mut self, subscribe: Option<bool>, publish: Option<bool>) -> Rule {
+        (self.subscribe, self.publish) = (subscribe, publish);
+        self
+    }
+
     /// The channels that the rule is about for the holder of these claims; `None` when it is about none.
     pub(super) fn bind(&self, claims: &Claims<'_>) -> Option<Pattern> {
         let literal = |name: &str| claims.value(name).filter(|value| Channel::check(value).is_ok());
@@ -97,9 +104,8 @@ pub fn built_in() -> Vec<Rule> {
         "backtest.*",
         "forge.job.*",
     ];
-    let rule = |pattern: &&str| Rule {
-        subscribe: Some(true),
-        ..Rule::parse(pattern).expect("the built-in rules are in the grammar")
+    let rule = |pattern: &&str| {
+        Rule::parse(pattern).expect("the built-in rules are in the grammar").saying(Some(true), None)
     };
     patterns.iter().map(rule).collect()
 }

@@ -64,9 +64,8 @@ fn rules(auth: &Auth, report: &mut Report) -> Vec<Rule> {
             let key = format!("auth.rules[{i}].match");
             report.add_where_set(&key, "says nothing: give subscribe or publish, or both");
         }
-        if let Ok(mut rule) = Rule::parse(&words.pattern) {
-            (rule.subscribe, rule.publish) = (words.subscribe, words.publish);
-            rules.push(rule);
+        if let Ok(rule) = Rule::parse(&words.pattern) {
+            rules.push(rule.saying(words.subscribe, words.publish));
         }
     }
     rules
