@@ -5,6 +5,7 @@
 //! To add one: write a setup that returns the operation, and name it in its file's `PRIMITIVES`.
 
 mod admission;
+mod auth;
 mod event;
 mod features;
 mod hub;
@@ -56,6 +57,7 @@ fn primitives() -> impl Iterator<Item = Primitive> {
         wire::PRIMITIVES,
         event::PRIMITIVES,
         admission::PRIMITIVES,
+        auth::PRIMITIVES,
         hub::PRIMITIVES,
         shard::PRIMITIVES,
         mailbox::PRIMITIVES,

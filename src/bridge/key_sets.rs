@@ -5,7 +5,7 @@
 
 use crate::auth::{KEY_SET_BYTES_MAX, Key, KeySet, Remote};
 use crate::stdx::clock::Clock;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -22,26 +22,10 @@ const FETCH_S: u64 = 10;
 /// Most keys of one set, with those that are retired.
 const KEYS_MAX: usize = 256;
 
-/// What the thread is told.
-enum Order {
-    Sets(Vec<Remote>),
-    UnknownKey,
-}
-
-/// The thread; it ends when this and every [`Nudge`] is dropped.
+/// The thread; it ends when this is dropped.
 pub struct Fetcher {
-    orders: Sender<Order>,
-}
-
-/// A shard's way to say that a token names a key that nobody knows.
-#[derive(Clone)]
-pub struct Nudge(Sender<Order>);
-
-impl Nudge {
-    /// Never waits; a nudge too many is dropped.
-    pub fn unknown_key(&self) {
-        let _: Result<(), TrySendError<Order>> = self.0.try_send(Order::UnknownKey);
-    }
+    orders: Sender<Vec<Remote>>,
+    nudge: Sender<()>,
 }
 
 impl Fetcher {
@@ -50,48 +34,64 @@ impl Fetcher {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(remotes: Vec<Remote>, announce: impl Fn(Vec<Key>) + Send + 'static) -> io::Result<Fetcher> {
-        let (orders, inbox) = bounded(16);
+        let (orders, inbox) = bounded(1);
+        let (nudge, nudges) = bounded(1);
         let clock = Clock::start();
         thread::Builder::new().name("key sets".to_owned()).spawn(move || {
             let now_s = move || clock.now().unix_ms / 1_000;
-            run(Shelf::new(remotes), &inbox, now_s, &announce);
+            run(Shelf::new(remotes), &inbox, &nudges, now_s, &announce);
         })?;
-        Ok(Fetcher { orders })
+        Ok(Fetcher { orders, nudge })
     }
 
-    /// Other sets, after a reload; what is kept of those that stay, stays.
+    /// Other sets, after a reload; what is kept of those that stay, stays. All keys are announced anew.
     pub fn set(&self, remotes: Vec<Remote>) {
-        // It is full only while a fetch hangs; it is emptied within seconds.
-        let _ = self.orders.send_timeout(Order::Sets(remotes), Duration::from_secs(FETCH_S * 2));
+        // It is full only while a fetch hangs, which ends within seconds.
+        if self.orders.send_timeout(remotes, Duration::from_secs(FETCH_S * 2)).is_err() {
+            tracing::error!("the key sets of the settings were not taken; reload again");
+        }
     }
 
-    /// For a shard.
-    pub fn nudge(&self) -> Nudge {
-        Nudge(self.orders.clone())
+    /// Where to say that a token names a key that nobody knows. Whoever says it never waits (`try_send`), and one word
+    /// too many may be dropped.
+    pub fn nudge(&self) -> Sender<()> {
+        self.nudge.clone()
     }
 }
 
-fn run(mut shelf: Shelf, inbox: &Receiver<Order>, now_s: impl Fn() -> u64, announce: &dyn Fn(Vec<Key>)) {
-    let mut told = Vec::new();
+fn run(
+    mut shelf: Shelf,
+    orders: &Receiver<Vec<Remote>>,
+    nudges: &Receiver<()>,
+    now_s: impl Fn() -> u64,
+    announce: &dyn Fn(Vec<Key>),
+) {
+    let mut told = Some(Vec::new());
     loop {
-        while let Some(i) = shelf.due(now_s()) {
+        let keys = shelf.keys(now_s());
+        if told.as_ref() != Some(&keys) {
+            tracing::info!(keys = keys.len(), "keys of token issuers");
+            told = Some(keys.clone());
+            announce(keys);
+        }
+        let wait_s = if shelf.due(now_s()).is_some() { 0 } else { shelf.wait_s(now_s()) };
+        let wait = Duration::from_secs(wait_s);
+        select! {
+            recv(orders) -> remotes => {
+                let Ok(remotes) = remotes else { return };
+                shelf.replace(remotes);
+                told = None;
+                continue;
+            }
+            recv(nudges) -> _ => shelf.nudged(now_s()),
+            default(wait) => {}
+        }
+        if let Some(i) = shelf.due(now_s()) {
             let fetched = fetch(&shelf.sets[i].remote);
             if let Err(error) = &fetched {
                 tracing::warn!(url = %shelf.sets[i].remote.url, "key set not fetched; what is known stays: {error}");
             }
             shelf.take(i, fetched.ok(), now_s(), jitter());
-        }
-        let keys = shelf.keys(now_s());
-        if keys != told {
-            tracing::info!(keys = keys.len(), "keys of token issuers");
-            told.clone_from(&keys);
-            announce(keys);
-        }
-        match inbox.recv_timeout(Duration::from_secs(shelf.wait_s(now_s()))) {
-            Ok(Order::Sets(remotes)) => shelf.replace(remotes),
-            Ok(Order::UnknownKey) => shelf.nudged(now_s()),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
@@ -288,7 +288,7 @@ mod tests {
         let (tell, told) = bounded(1);
         let fetcher = Fetcher::start(vec![remote(&url)], move |keys| tell.send(keys).unwrap()).unwrap();
         assert_eq!(kids(&told.recv_timeout(Duration::from_secs(20)).unwrap()), ["a", "b"]);
-        fetcher.nudge().unknown_key();
+        fetcher.nudge().try_send(()).unwrap();
         served.join().unwrap();
         drop(fetcher);
         assert!(told.recv_timeout(Duration::from_secs(20)).is_err(), "the thread ends with its owner");
