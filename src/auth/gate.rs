@@ -35,7 +35,7 @@ pub struct Policy {
     pub services: Services,
     /// Tokens and users that were taken back.
     pub revoked: Revoked,
-    /// Key sets that somebody must fetch and hand to [`Policy::with_keys`].
+    /// Key sets that somebody must fetch and hand to [`Gate::with_fetched`].
     pub remotes: Vec<Remote>,
     /// Seconds by which clocks may differ.
     pub leeway_s: u64,
@@ -58,14 +58,6 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// This policy with further keys, such as those that were fetched.
-    #[must_use]
-    pub fn with_keys(&self, keys: &[Key]) -> Policy {
-        let mut policy = self.clone();
-        policy.keys.extend_from_slice(keys);
-        policy
-    }
-
     /// Whether nobody could ever be let in.
     pub fn lets_nobody_in(&self) -> bool {
         self.keys.is_empty() && self.remotes.is_empty() && self.services.is_empty()
@@ -76,6 +68,8 @@ impl Policy {
 #[derive(Debug)]
 pub struct Gate {
     policy: Policy,
+    /// Keys beside those of the policy.
+    fetched: Vec<Key>,
 }
 
 impl Gate {
@@ -84,7 +78,17 @@ impl Gate {
         if policy.rules.is_empty() {
             policy.rules = built_in();
         }
-        Gate { policy }
+        Gate { policy, fetched: Vec::new() }
+    }
+
+    /// A gate of the same policy with these keys beside its own, in place of those that were fetched before.
+    #[must_use]
+    pub fn with_fetched(&self, fetched: Vec<Key>) -> Gate {
+        Gate { policy: self.policy.clone(), fetched }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.policy.keys.iter().chain(&self.fetched)
     }
 
     /// Verifies a token and derives its grants; dear (a signature), so ask through `Door`.
@@ -100,7 +104,7 @@ impl Gate {
             (Some(wanted), Some(kid)) => kid == wanted,
             (None, _) | (_, None) => true,
         };
-        let pinned = self.policy.keys.iter().filter(|key| key.algorithm() == token.algorithm);
+        let pinned = self.keys().filter(|key| key.algorithm() == token.algorithm);
         let mut candidates = pinned.filter(named).take(TRIES_MAX).peekable();
         candidates.peek().ok_or(Flaw::UnknownKey)?;
         let key =
@@ -132,7 +136,7 @@ impl Gate {
     pub fn renew(&self, grants: &Grants, now_s: u64) -> Result<Arc<Grants>, Denied> {
         match &grants.origin {
             Origin::Token { payload, key } => {
-                let key = self.policy.keys.iter().find(|known| known.fingerprint() == key);
+                let key = self.keys().find(|known| known.fingerprint() == key);
                 self.grant(key.ok_or(Flaw::UnknownKey)?, payload, now_s).map(Arc::new)
             }
             Origin::ApiKey(hash) => Ok(self.policy.services.by_hash_of(hash).ok_or(Flaw::ApiKey)?),

@@ -25,23 +25,26 @@ const KEYS_MAX: usize = 256;
 /// The thread; it ends when this is dropped.
 pub struct Fetcher {
     orders: Sender<Vec<Remote>>,
-    nudge: Sender<()>,
 }
 
 impl Fetcher {
-    /// Starts the thread, which calls `announce` with all keys whenever they change.
+    /// Starts the thread, which calls `announce` with all keys whenever they change. A word in `nudges` says that a token
+    /// names a key that nobody knows; their sender must live as long as this.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(remotes: Vec<Remote>, announce: impl Fn(Vec<Key>) + Send + 'static) -> io::Result<Fetcher> {
+    pub fn start(
+        remotes: Vec<Remote>,
+        nudges: Receiver<()>,
+        announce: impl Fn(Vec<Key>) + Send + 'static,
+    ) -> io::Result<Fetcher> {
         let (orders, inbox) = bounded(1);
-        let (nudge, nudges) = bounded(1);
         let clock = Clock::start();
         thread::Builder::new().name("key sets".to_owned()).spawn(move || {
             let now_s = move || clock.now().unix_ms / 1_000;
             run(Shelf::new(remotes), &inbox, &nudges, now_s, &announce);
         })?;
-        Ok(Fetcher { orders, nudge })
+        Ok(Fetcher { orders })
     }
 
     /// Other sets, after a reload; what is kept of those that stay, stays. All keys are announced anew.
@@ -50,12 +53,6 @@ impl Fetcher {
         if self.orders.send_timeout(remotes, Duration::from_secs(FETCH_S * 2)).is_err() {
             tracing::error!("the key sets of the settings were not taken; reload again");
         }
-    }
-
-    /// Where to say that a token names a key that nobody knows. Whoever says it never waits (`try_send`), and one word
-    /// too many may be dropped.
-    pub fn nudge(&self) -> Sender<()> {
-        self.nudge.clone()
     }
 }
 
@@ -286,9 +283,11 @@ mod tests {
     fn keys_come_from_the_url_and_are_announced() {
         let (url, served) = issuer(vec![ok(&text(&["a", "b"]))]);
         let (tell, told) = bounded(1);
-        let fetcher = Fetcher::start(vec![remote(&url)], move |keys| tell.send(keys).unwrap()).unwrap();
+        let (nudge, nudges) = bounded(1);
+        let fetcher =
+            Fetcher::start(vec![remote(&url)], nudges, move |keys| tell.send(keys).unwrap()).unwrap();
         assert_eq!(kids(&told.recv_timeout(Duration::from_secs(20)).unwrap()), ["a", "b"]);
-        fetcher.nudge().try_send(()).unwrap();
+        nudge.try_send(()).unwrap();
         served.join().unwrap();
         drop(fetcher);
         assert!(told.recv_timeout(Duration::from_secs(20)).is_err(), "the thread ends with its owner");

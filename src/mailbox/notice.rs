@@ -34,6 +34,13 @@ impl<T> Notice<T> {
         self.refusals.load(Ordering::Relaxed)
     }
 
+    /// Announces what `change` makes of the last value; `None` if there is none yet.
+    pub fn amend(&self, change: impl FnOnce(Option<&T>) -> T) {
+        let mut held = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Some(Arc::new(change(held.as_deref())));
+        self.revision.fetch_add(1, Ordering::Release);
+    }
+
     /// How many announcements there were.
     pub fn revision(&self) -> u64 {
         self.revision.load(Ordering::Acquire)

@@ -102,6 +102,7 @@ pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Op
 pub fn auth(settings: &Settings, policy: Policy) -> Option<Auth> {
     (settings.auth.mode == AuthMode::Required).then(|| Auth {
         gate: Arc::new(Gate::new(policy)),
+        unknown_key: None,
         reject_by_status: settings.auth.reject == Reject::Http,
         cookie: settings.auth.cookie.as_str().into(),
     })

@@ -4,6 +4,7 @@
 
 pub mod build; // for benches/, which count a whole shard's instructions
 mod describe;
+mod issuers;
 mod logging;
 mod reload;
 pub mod schemas;
@@ -25,6 +26,7 @@ use crate::runtime::preflight::{self, Needs, Verdict};
 use crate::runtime::shard::{Shard, Shared};
 use crate::runtime::tls::{self, TlsEnd};
 use crate::stdx::clock::Clock;
+use issuers::Issuers;
 use ring::rand::SecureRandom;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -66,6 +68,7 @@ pub struct Server {
     running: Shards,
     keeper: Option<Keeper>,
     certificates: Option<tls::Keeper>,
+    issuers: Option<Arc<Issuers>>,
 }
 
 /// What the machine must give for these settings.
@@ -107,7 +110,11 @@ impl Server {
         };
         let certificates = certificates(settings, shards, clock)?;
         let (restored, mut ends) = (Arc::new(restored), ends.into_iter());
-        let auth = build::auth(settings, policy);
+        let issuers = Issuers::start(settings, &policy, &shared).map_err(failure)?;
+        let mut auth = build::auth(settings, policy);
+        if let (Some(issuers), Some(auth)) = (&issuers, &mut auth) {
+            issuers.equip(auth);
+        }
         let mut plans = Vec::new();
         for (shard, (listeners, port)) in listeners.into_iter().zip(ports).enumerate() {
             let mut options = build::options(settings, shard, shards, clock.now());
@@ -132,7 +139,7 @@ impl Server {
             });
         }
         let running = executor::start(clock, plans, executor::Options::default()).map_err(failure)?;
-        Ok(Server { addresses, shards, shared, running, keeper, certificates })
+        Ok(Server { addresses, shards, shared, running, keeper, certificates, issuers })
     }
 
     /// Begins to stop on SIGTERM or SIGINT, the second of which ends the process at once (contract 19), and takes new
@@ -147,7 +154,9 @@ impl Server {
         read: signals::Read,
     ) -> Result<(), Failure> {
         let shared = Arc::clone(&self.shared);
-        let reload = reload::Reload::new(shared, settings.clone(), logs, read, self.certificates.clone());
+        let issuers = self.issuers.clone();
+        let reload =
+            reload::Reload::new(shared, settings.clone(), logs, read, self.certificates.clone(), issuers);
         signals::watch(Arc::clone(&self.shared), reload).map_err(failure)
     }
 

@@ -2,6 +2,7 @@
 //! nothing.
 
 use super::build;
+use super::issuers::Issuers;
 use super::logging::LogControl;
 use super::schemas;
 use super::signals::Read;
@@ -32,6 +33,7 @@ pub(super) struct Reload {
     logs: LogControl,
     read: Read,
     certificates: Option<Keeper>,
+    issuers: Option<Arc<Issuers>>,
 }
 
 impl Reload {
@@ -41,8 +43,9 @@ impl Reload {
         logs: LogControl,
         read: Read,
         certificates: Option<Keeper>,
+        issuers: Option<Arc<Issuers>>,
     ) -> Reload {
-        Reload { shared, current, logs, read, certificates }
+        Reload { shared, current, logs, read, certificates, issuers }
     }
 
     /// Reads again and applies.
@@ -92,9 +95,18 @@ impl Reload {
         let unset = Now { steady_us: 0, unix_ms: 0 };
         let mut options = build::options(&settings, 0, shards, unset);
         options.session.schemas = checked;
+        let remotes = loaded.policy.remotes.clone();
         options.auth = build::auth(&settings, loaded.policy);
+        if let (Some(issuers), Some(auth)) = (&self.issuers, &mut options.auth) {
+            issuers.equip(auth);
+        }
         self.shared.reload.announce(options);
         self.shared.ring_all();
+        match &self.issuers {
+            Some(issuers) => issuers.set(remotes),
+            None if remotes.is_empty() => {}
+            None => tracing::warn!("auth.jwt.jwks by URL takes effect at the next start"),
+        }
         self.logs.set(&settings);
         self.current = settings;
         tracing::info!("settings reloaded");

@@ -184,6 +184,10 @@ fn found(
         Some(Credential::Token(token)) => guard.door.judge(&token, now_s),
         Some(Credential::ApiKey(key)) => guard.door.gate().service(&key),
     };
+    if let (Err(Denied::Invalid(Flaw::UnknownKey)), Some(unknown_key)) = (&judged, &guard.auth.unknown_key) {
+        // Full: it was said already.
+        let _ = unknown_key.try_send(());
+    }
     if let Err(Denied::Invalid(flaw)) = &judged {
         tracing::debug!(%flaw, path = head.path, "a token or key was refused");
     }

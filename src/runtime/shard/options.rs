@@ -16,6 +16,7 @@ use crate::mailbox::tally::Tally;
 use crate::session::admission::Limits;
 use crate::session::dialect::compressed::compress_from;
 use crate::stdx::clock::Now;
+use crossbeam_channel::Sender;
 use std::sync::Arc;
 
 /// Who may come in (contract 12).
@@ -25,6 +26,8 @@ pub struct Auth {
     pub gate: Arc<Gate>,
     /// Sockets that are refused are answered 401 or 403, in place of an accepted socket that is closed.
     pub reject_by_status: bool,
+    /// Where to say that a token names a key that nobody knows, if keys are fetched.
+    pub unknown_key: Option<Sender<()>>,
     /// The cookie that may bring a token; empty: none.
     pub cookie: Box<str>,
 }
