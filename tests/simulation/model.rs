@@ -274,10 +274,11 @@ impl Model {
         self.published += 1;
     }
 
-    /// A publisher was told that nobody got its event; it may have been numbered.
-    pub fn dropped(&mut self, n: usize) {
-        assert!(self.events[n].got.is_empty(), "event {n} was dropped and delivered");
-        (self.events[n].open, self.events[n].outcome) = (0, Outcome::Refused);
+    /// A publisher was told that nobody got its event. It may have been numbered, and is kept then: who asks for the past gets it.
+    pub fn dropped(&mut self, n: usize, is_kept: bool) {
+        assert!(is_kept || self.events[n].got.is_empty(), "event {n} was dropped and delivered");
+        (self.events[n].open, self.events[n].outcome) =
+            (0, if is_kept { Outcome::Lost } else { Outcome::Refused });
     }
 
     /// Notes that event `n` stands at a position.

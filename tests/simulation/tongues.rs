@@ -197,7 +197,7 @@ impl Client {
                 assert_eq!(said["event_id"], format!("e{n}"));
                 match said["status"].as_str() {
                     Some("queued") => scene.model.taken(n, None, scene.step),
-                    Some("dropped") => scene.model.dropped(n),
+                    Some("dropped") => scene.model.dropped(n, scene.features.replays),
                     _ => panic!("client {}: {said}", self.id),
                 }
             }
