@@ -16,7 +16,7 @@ const HANDSHAKES: usize = 60;
 /// Prints a row for each key in `folder`, `NAME.pem` beside `NAME.key`.
 pub fn print(folder: &Path, names: &[String]) {
     println!(
-        "{:<12}{:>14}{:>14}{:>16}{:>16}",
+        "{:<12}{:>14}{:>14}{:>18}{:>20}",
         "key", "longest us", "all steps us", "resumed, all us", "of a core, 1,000/s"
     );
     for name in names {
@@ -25,7 +25,7 @@ pub fn print(folder: &Path, names: &[String]) {
         let (_, resumed) = measured(&server, true);
         let share = all.as_secs_f64() * 1000.0 * 100.0;
         let us = |time: Duration| format!("{:.0}", time.as_secs_f64() * 1e6);
-        println!("{name:<12}{:>14}{:>14}{:>16}{:>15.0} %", us(longest), us(all), us(resumed), share);
+        println!("{name:<12}{:>14}{:>14}{:>18}{:>18.0} %", us(longest), us(all), us(resumed), share);
     }
 }
 

@@ -176,8 +176,8 @@ fn live(plain: SocketAddr, encrypted: SocketAddr, rate: u64) {
             // One that has ended by itself needs no telling.
             let _ = stop.send(());
         }
-        let (done, failed) = flooded.iter().fold((0, 0), |sum, (d, f)| (sum.0 + d, sum.1 + f));
-        format!("{}, {failed}", done / LIVE_SECONDS)
+        let (rate, failed) = flooded.iter().fold((0.0, 0), |sum, (r, f)| (sum.0 + r, sum.1 + f));
+        format!("{rate:.0}, {failed}")
     });
     println!("p99 with them is {:.2} times the usual one", with / usual);
 }
@@ -213,9 +213,10 @@ fn latency(crowd: &mut Crowd, plain: SocketAddr, new: impl FnOnce() -> String) -
     at(0.99) as f64
 }
 
-type Flood = (Vec<std::sync::mpsc::Sender<()>>, Receiver<(u64, u64)>);
+type Flood = (Vec<std::sync::mpsc::Sender<()>>, Receiver<(f64, u64)>);
 
-/// Threads that connect, shake hands and leave, at a rate; each tells in the end how many did and how many did not.
+/// Threads that connect, shake hands and leave, at a rate; each tells in the end how many did in a second, and how many did
+/// not at all.
 fn flood(address: SocketAddr, rate: u64) -> Flood {
     let (tell, told) = channel();
     let stops = (0..FLOOD_THREADS).map(|_| {
@@ -223,7 +224,7 @@ fn flood(address: SocketAddr, rate: u64) -> Flood {
         let (tell, config) = (tell.clone(), config(false));
         std::thread::spawn(move || {
             let gap_ns = 1_000_000_000 * FLOOD_THREADS / rate;
-            let (mut done, mut failed, began) = (0, 0, now_ns());
+            let (mut done, mut failed, began) = (0_u32, 0, now_ns());
             let mut next = began;
             while stopped.try_recv().is_err() && since(began) < Duration::from_secs(2 * LIVE_SECONDS) {
                 match Peer::connect(address, Some(&config)) {
@@ -234,7 +235,7 @@ fn flood(address: SocketAddr, rate: u64) -> Flood {
                 next = (next + gap_ns).max(now_ns() - gap_ns);
                 wait_until(next);
             }
-            let _ = tell.send((done, failed));
+            let _ = tell.send((f64::from(done) / since(began).as_secs_f64(), failed));
         });
         stop
     });

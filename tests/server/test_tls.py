@@ -194,6 +194,16 @@ class TestStrangers:
                 secure.receive()
         wait_until(lambda: tls_stats(courier)["sockets"] == 0)
 
+    def test_a_record_that_is_cut_short_ends_with_its_connection(self, start_tls, authority):
+        courier = start_tls()
+        with socket.create_connection(("127.0.0.1", courier.tls_port), 10) as raw:
+            secure = Memory(raw, authority.context())
+            secure.handshake()
+            secure.tls.write(encode_request("POST", "/publish/a", b'{"n":1}'))
+            raw.sendall(secure.outgoing.read()[:-5])
+        wait_until(lambda: tls_stats(courier)["sockets"] == 0)
+        assert courier.stats()["shards"][0]["published"] + courier.stats()["shards"][1]["published"] == 0
+
     def test_a_slow_handshake_is_cut_at_the_limit(self, start_tls):
         courier = start_tls(more="limits: {head_timeout: 1}\n")
         silent, half = RawConnection(courier.tls_port), RawConnection(courier.tls_port)

@@ -133,6 +133,12 @@ impl TlsEnd {
         !self.done.is_empty()
     }
 
+    /// Whether a step is under way.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        self.under_way > 0
+    }
+
     /// A step that has ended: whose, and what came of it.
     pub(in crate::runtime) fn ended(&mut self) -> Option<Ended> {
         let done = self.done.try_recv().ok()?;

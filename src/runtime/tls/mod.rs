@@ -18,6 +18,8 @@ mod handshakes;
 mod keeper;
 mod records;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use certificate::Certified;
 pub use end::{Setup, TlsEnd};
