@@ -2,16 +2,18 @@
 //! missing. Changes nothing.
 use std::process::ExitCode;
 
-use crate::runtime::preflight::{self, Needs, Verdict};
+use crate::config::{AuthMode, Settings};
+use crate::runtime::preflight::{self, Finding, Needs, Verdict};
 use crate::runtime::tls::{Files, look};
 use crate::stdx::clock::Clock;
 
 /// Prints all findings; fails if one of them would keep the server from starting.
 #[must_use]
-pub fn run(needs: &Needs, tls: Option<&Files>) -> ExitCode {
+pub fn run(needs: &Needs, tls: Option<&Files>, access: Finding) -> ExitCode {
     preflight::raise_limits();
     let mut findings = preflight::look(needs);
     findings.extend(tls.into_iter().flat_map(|files| look(files, Clock::start().now().unix_ms)));
+    findings.push(access);
     for finding in &findings {
         let mark = match finding.verdict {
             Verdict::Fine => "ok",
@@ -25,4 +27,26 @@ pub fn run(needs: &Needs, tls: Option<&Files>) -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// Who may come in, as the settings have it.
+#[must_use]
+pub fn access(settings: &Settings) -> Finding {
+    let inside = settings.addresses().all(|address| address.ip().to_canonical().is_loopback());
+    let (verdict, text) = match (settings.auth.mode, inside) {
+        (AuthMode::Required, _) => (
+            Verdict::Fine,
+            "a token or an API key is required; open without: /health, /health/live, /health/ready, /openapi.json, \
+             /asyncapi.json"
+                .to_owned(),
+        ),
+        (_, true) => (Verdict::Fine, "anybody on this machine may publish, subscribe and see all".to_owned()),
+        (_, false) => (
+            Verdict::Short,
+            "anybody who reaches the port may publish, subscribe and see all: write `auth: required` and \
+             auth.jwt.secret"
+                .to_owned(),
+        ),
+    };
+    Finding { subject: "access", verdict, text }
 }

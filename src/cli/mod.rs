@@ -132,7 +132,11 @@ pub fn run() -> ExitCode {
         }
         Command::Doctor { config } => with(config::read(config.as_deref(), Vec::new()), |loaded| {
             let settings = &loaded.settings;
-            doctor::run(&crate::server::needs(settings), settings.tls_files().as_ref())
+            doctor::run(
+                &crate::server::needs(settings),
+                settings.tls_files().as_ref(),
+                doctor::access(settings),
+            )
         }),
     }
 }
