@@ -92,7 +92,7 @@ settings! {
         /// Connections of the whole server; the next is closed with 1008 Connection limit exceeded. 0: no limit.
         max_total_connections: usize = 10_000, Whole(0, CONNECTIONS_MAX);
         /// Connections of one user, known by a token. 0: no limit.
-        max_connections_per_user: Planned = Planned("0");
+        max_connections_per_user: usize = 0, Whole(0, CONNECTIONS_MAX);
         /// Connections from one IP address. 0: no limit.
         max_connections_per_address: usize = 0, Whole(0, CONNECTIONS_MAX);
         /// Channels that one connection may subscribe to. 0: no limit.

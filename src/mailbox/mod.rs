@@ -17,4 +17,5 @@ pub mod pulse;
 pub mod signal;
 mod sync;
 pub mod tally;
+pub mod users;
 pub mod wakers;

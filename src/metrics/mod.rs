@@ -102,6 +102,8 @@ pub struct Counters {
     pub rates_shared: u64,
     /// Sockets and streams refused by the limit of all.
     pub refused_global: u64,
+    /// Sockets and streams refused by the limit of their user.
+    pub refused_per_user: u64,
     /// Sockets and streams refused by the limit of their address.
     pub refused_per_address: u64,
     /// Requests and messages given up because too much was unfinished over all shards.
@@ -130,7 +132,7 @@ macro_rules! counters {
                history_evicted dead_letters dead_letters_dropped log_full replays replays_short replays_forgot replayed auth_missing
                auth_invalid auth_expired auth_revoked auth_forbidden origins_refused turns lanes_full publishes_limited
                messages_limited flooders_closed connects_limited rates_evicted rates_shared refused_global
-               refused_per_address refused_per_channel overloads panics
+               refused_per_user refused_per_address refused_per_channel overloads panics
                tls_handshakes tls_resumed tls_failed schema_refused)
     };
 }

@@ -14,6 +14,8 @@ use std::net::IpAddr;
 pub enum Who<'w> {
     /// A service that publishes, by the name that it gives.
     Service(&'w str),
+    /// Somebody with a token.
+    User(&'w str),
     /// Whoever comes from an address and says no name.
     Address(IpAddr),
     /// One connection, whoever it is.
@@ -26,12 +28,14 @@ const SHOWN_CHARS_MAX: usize = 100;
 impl fmt::Display for Who<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Who::Service(name) => {
-                let end = name.char_indices().nth(SHOWN_CHARS_MAX).map_or(name.len(), |(end, _)| end);
-                write!(f, "service '{}'", &name[..end])
-            }
+            Who::Service(name) => write!(f, "service '{}'", cut(name)),
+            Who::User(id) => write!(f, "user '{}'", cut(id)),
             Who::Address(address) => write!(f, "address {}", address.to_canonical()),
             Who::Connection(_) => f.write_str("this connection"),
         }
     }
+}
+
+fn cut(name: &str) -> &str {
+    name.char_indices().nth(SHOWN_CHARS_MAX).map_or(name, |(end, _)| &name[..end])
 }

@@ -17,6 +17,7 @@ use crate::mailbox::lanes::{Port, mesh};
 use crate::mailbox::load::Loads;
 use crate::mailbox::notice::Notice;
 use crate::mailbox::tally::Tally;
+use crate::mailbox::users::Users;
 use crate::rate::Rate;
 use crate::runtime::log;
 use crate::runtime::preflight::DESCRIPTORS_PER_LISTENER;
@@ -50,6 +51,7 @@ pub fn shared(settings: &Settings, shards: usize, doorbells: Vec<Arc<Doorbell>>)
     Shared {
         census: Census::new(settings.max_total_connections, settings.max_connections_per_address),
         routers: Census::new(settings.router.max_clients, 0),
+        users: Users::new(settings.max_connections_per_user),
         kept: Budget::new(0, kept_bytes_max(settings)),
         counts: Counts::default(),
         tally: Tally::new(shards),
@@ -81,6 +83,7 @@ pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Op
         connections_max: connections_max(settings, shards),
         sockets_max: settings.max_total_connections,
         sockets_per_address_max: settings.max_connections_per_address,
+        sockets_per_user_max: settings.max_connections_per_user,
         channels_max: settings.max_channels,
         grace_us: settings.shutdown.grace_ms * 1000,
         drain_us: settings.shutdown.timeout_ms * 1000,

@@ -88,6 +88,7 @@ impl Reload {
         settings.history.durable = self.current.history.durable;
         self.shared.census.set_limits(settings.max_total_connections, settings.max_connections_per_address);
         self.shared.routers.set_limits(settings.router.max_clients, 0);
+        self.shared.users.set_limit(settings.max_connections_per_user);
         self.shared.kept.set_max(build::kept_bytes_max(&settings));
         self.shared.history.set_max(build::history_bytes_max(&settings));
         let shards = self.shared.doorbells.len();

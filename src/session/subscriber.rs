@@ -87,6 +87,8 @@ struct Notes {
     /// Since when messages were refused, in steady microseconds, and how many.
     refused: (u64, u32),
     pass: Option<Pass>,
+    /// The user among whose connections it is counted, whoever renews its rights.
+    counted_for: Option<Box<str>>,
 }
 
 impl Subscriber {
@@ -133,6 +135,18 @@ impl Subscriber {
     /// With what it was let in; nothing where everybody is.
     pub fn pass(&self) -> Option<&Pass> {
         self.notes.as_ref()?.pass.as_ref()
+    }
+
+    /// It is counted among the connections of this user.
+    pub fn count_for(&mut self, user: Option<&str>) {
+        if let Some(user) = user {
+            self.notes().counted_for = Some(user.into());
+        }
+    }
+
+    /// The user among whose connections it is counted.
+    pub fn counted_for(&self) -> Option<&str> {
+        self.notes.as_ref()?.counted_for.as_deref()
     }
 
     /// As [`Subscriber::pass`], to change it.

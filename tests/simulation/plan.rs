@@ -197,6 +197,7 @@ impl Plan {
             connections_max: self.connections_max,
             sockets_max: self.sockets_max,
             sockets_per_address_max: self.sockets_per_address_max,
+            sockets_per_user_max: 0,
             channels_max: self.channels_max,
             grace_us: self.grace_us,
             drain_us: DRAIN_US,

@@ -17,6 +17,7 @@ use courier::mailbox::load::Loads;
 use courier::mailbox::notice::Notice;
 use courier::mailbox::pulse::Pulse;
 use courier::mailbox::tally::Tally;
+use courier::mailbox::users::Users;
 use courier::runtime::shard::{Rest, Shard, Shared};
 use courier::stdx::clock::Now;
 use std::collections::VecDeque;
@@ -74,6 +75,7 @@ impl World {
             history: Budget::new(shards, plan.history_bytes_max),
             census: Census::new(plan.sockets_max, plan.sockets_per_address_max),
             routers: Census::new(0, 0),
+            users: Users::new(0),
             kept: Budget::new(0, plan.kept_bytes_max as u64),
             counts: courier::runtime::shard::Counts::default(),
             tally: Tally::new(shards),

@@ -1,7 +1,7 @@
 //! One value of every key that is built.
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-pub(super) const SAMPLES: [(&str, &str, &str); 82] = [
+pub(super) const SAMPLES: [(&str, &str, &str); 83] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -18,6 +18,7 @@ pub(super) const SAMPLES: [(&str, &str, &str); 82] = [
     ("max_channels", "10", "10"),
     ("max_clients_per_channel", "11", "11"),
     ("max_total_connections", "12", "12"),
+    ("max_connections_per_user", "13", "13"),
     ("max_connections_per_address", "13", "13"),
     ("max_subscriptions_per_connection", "14", "14"),
     ("heartbeat_interval", "2.5", "2.500"),

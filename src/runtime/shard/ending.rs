@@ -82,7 +82,7 @@ impl<D: Driver> Shard<D> {
         let ending = Protocol::Ending(End { socket: counted, half_closed: false });
         let before = std::mem::replace(&mut connection.protocol, ending);
         self.kept_bytes -= kept_bytes(&before);
-        self.count_router_out(&before);
+        self.count_out(&before);
         self.forget_moment(key, &before);
         self.parting.push(key);
         self.wheel.set(key.slot, now.steady_us + LINGER_US);
@@ -141,7 +141,7 @@ impl<D: Driver> Shard<D> {
         self.wheel.cancel(key.slot);
         self.under_way.forget(key);
         self.kept_bytes -= kept_bytes(&connection.protocol);
-        self.count_router_out(&connection.protocol);
+        self.count_out(&connection.protocol);
         self.forget_moment(key, &connection.protocol);
         if connection.protocol.is_counted() {
             self.sockets -= 1;
@@ -150,13 +150,16 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Dialect `router` has a limit of its own.
-    fn count_router_out(&self, protocol: &Protocol) {
+    /// Users and the dialect `router` have limits of their own, which do not wait for the last byte.
+    fn count_out(&self, protocol: &Protocol) {
         let subscriber = match protocol {
             Protocol::Socket(open) => &open.subscriber,
             Protocol::Opening(opening) => &opening.subscriber,
             Protocol::Http(_) | Protocol::Ending(_) => return,
         };
+        if let Some(user) = subscriber.counted_for() {
+            self.shared.users.leave(user);
+        }
         if subscriber.dialect() == Some(Dialect::Router) {
             self.shared.routers.leave(None);
         }

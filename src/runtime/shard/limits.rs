@@ -3,9 +3,11 @@
 
 use super::super::driver::Driver;
 use super::Shard;
+use crate::auth::Holder;
 use crate::mailbox::counters::Counters;
 use crate::rate::{Quota, Rate, Taken, Who, Window};
 use crate::session::command::{Fields, Ref, cut};
+use crate::session::credentials::Asker;
 use crate::session::dialect::Dialect;
 use crate::session::publisher::Form;
 use crate::session::quota::{self, Shown};
@@ -101,12 +103,24 @@ impl<D: Driver> Shard<D> {
         taken.granted > 0
     }
 
-    /// Who publishes: the service, or the address of whoever says no name.
-    fn publisher<'h>(&self, key: Key, service: Option<&'h str>) -> Option<Who<'h>> {
-        match service {
-            Some(name) if !name.is_empty() => Some(Who::Service(name)),
-            _ => self.connections.get(key).map(|connection| Who::Address(connection.peer().to_canonical())),
+    /// Who publishes: the holder of the key or token with which it came, the service that it says it is, or the address
+    /// of whoever says nothing.
+    fn publisher<'h>(&self, key: Key, asker: &'h Asker, service: Option<&'h str>) -> Option<Who<'h>> {
+        match (asker.as_ref().map(|grants| grants.holder()), service) {
+            (Some(Holder::Service { name }), _) => Some(Who::Service(name)),
+            (Some(Holder::User { id, .. }), _) => Some(Who::User(id)),
+            (None, Some(name)) if !name.is_empty() => Some(Who::Service(name)),
+            (None, _) => {
+                let peer = self.connections.get(key)?.peer();
+                Some(Who::Address(peer.to_canonical()))
+            }
         }
+    }
+
+    /// Whether somebody says, or is known by a key as, a service.
+    fn is_named(&self, service: Option<&str>) -> bool {
+        service.is_some_and(|name| !name.is_empty())
+            || self.asker().is_some_and(|grants| grants.service().is_some())
     }
 
     /// A request wants to publish. Every answer to it says what is left then.
@@ -125,7 +139,7 @@ impl<D: Driver> Shard<D> {
         if !publish.is_on() && !needs_service {
             return Ok(());
         }
-        if needs_service && service.is_none_or(str::is_empty) {
+        if needs_service && !self.is_named(service) {
             return Err(quota::nameless());
         }
         self.count_publishes(key, form, service, 1, now).map(drop)
@@ -151,7 +165,8 @@ impl<D: Driver> Shard<D> {
             Ok((granted, quota)) => (granted, quota),
             Err(refusal) => return (1, batch::refused(&refusal)),
         };
-        let refusal = self.publisher(key, service).map(|who| self.too_many(who, &quota.1, now));
+        let asker = self.asker();
+        let refusal = self.publisher(key, &asker, service).map(|who| self.too_many(who, &quota.1, now));
         (1 + quota.0 as usize, refusal.map_or_else(Vec::new, |refusal| batch::refused(&refusal)))
     }
 
@@ -168,7 +183,8 @@ impl<D: Driver> Shard<D> {
         now: Now,
     ) -> Result<(u32, Quota), Refusal> {
         let rate = self.options.rates.publish;
-        let Some(who) = self.publisher(key, service).filter(|_| rate.is_on()) else {
+        let asker = self.asker();
+        let Some(who) = self.publisher(key, &asker, service).filter(|_| rate.is_on()) else {
             return Ok((wanted, Quota { limit: 0, remaining: 0, reset_us: 0 }));
         };
         let Taken { granted, quota } = self.take(|counts| &counts.publishes, &who, wanted, rate, now);
@@ -177,7 +193,7 @@ impl<D: Driver> Shard<D> {
         if granted == 0 { Err(self.too_many(who, &quota, now)) } else { Ok((granted, quota)) }
     }
 
-    /// A socket wants to publish; it counts as its address does over HTTP.
+    /// A socket wants to publish; it counts as whoever opened it would over HTTP, without the name of a service.
     ///
     /// # Errors
     /// 429 when nothing is left.
@@ -208,7 +224,10 @@ impl<D: Driver> Shard<D> {
         if !rate.is_on() {
             return true;
         }
-        let name = (Who::Connection(self.connection_id(key)), alone.then_some(kind));
+        let asker = self.grants_at(key);
+        let user = asker.as_ref().and_then(|grants| grants.user()).map(Who::User);
+        let who = user.unwrap_or_else(|| Who::Connection(self.connection_id(key)));
+        let name = (who, alone.then_some(kind));
         let taken = self.take(|counts| &counts.messages, &name, 1, rate, now);
         if taken.granted > 0 {
             return true;

@@ -13,7 +13,7 @@ use crate::event::Label;
 use crate::hub::{Joined, Joining, Wish};
 use crate::mailbox::census;
 use crate::mailbox::drain::Stage;
-use crate::session::credentials::{self, Refused};
+use crate::session::credentials::{self, Asker, Refused};
 use crate::session::dialect::courier::{self, LimitType};
 use crate::session::dialect::{Dialect, events, router, uuid, v1};
 use crate::session::publisher::Publisher;
@@ -83,7 +83,7 @@ impl<D: Driver> Shard<D> {
         let mut greeting = publisher.out.split_off(publisher.out_sent);
         handshake::accept(accept, protocol, agreed.map(|agreed| agreed.header()), &mut greeting);
         self.hub.admit(key);
-        match plan.and_then(|plan| self.count_in(key, speech).map(|()| plan)) {
+        match plan.and_then(|plan| self.count_in(key, speech, &plan.asker).map(|()| plan)) {
             Ok(plan) => self.enter(driver, key, plan, &greeting, now),
             Err(away) => self.turn_away(key, &greeting, speech, away, now),
         }
@@ -120,16 +120,24 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Counts a connection in, if the limits let it.
-    pub(super) fn count_in(&mut self, key: Key, speech: Speech) -> Result<(), Away> {
+    pub(super) fn count_in(&mut self, key: Key, speech: Speech, asker: &Asker) -> Result<(), Away> {
         let peer = self.connections.get(key).expect("it has just asked").peer();
         let is_router = speech == Speech::Socket(Dialect::Router);
         if is_router && self.shared.routers.enter(None).is_err() {
             self.hub.counters.refused_global += 1;
             return Err(Away::RouterFull(self.options.session.router.clients_max));
         }
+        // Before the place among all, which who is refused here must not take from another even for a moment.
+        let user = asker.as_ref().and_then(|grants| grants.user());
+        if user.is_some_and(|user| !self.shared.users.enter(user)) {
+            self.leave_routers(is_router);
+            self.hub.counters.refused_per_user += 1;
+            return Err(Away::Limit(LimitType::PerUser, self.options.sockets_per_user_max));
+        }
         if let Err(refused) = self.shared.census.enter(self.counts_addresses.then_some(peer)) {
-            if is_router {
-                self.shared.routers.leave(None);
+            self.leave_routers(is_router);
+            if let Some(user) = user {
+                self.shared.users.leave(user);
             }
             return Err(match refused {
                 census::Refused::Total => {
@@ -147,6 +155,12 @@ impl<D: Driver> Shard<D> {
         Ok(())
     }
 
+    fn leave_routers(&self, is_router: bool) {
+        if is_router {
+            self.shared.routers.leave(None);
+        }
+    }
+
     /// Queues the greeting and hears the channels. Nothing goes out before every owner has answered: from the moment
     /// the connection opens, every event comes.
     pub(super) fn enter(&mut self, driver: &mut D, key: Key, plan: Plan, greeting: &[u8], now: Now) {
@@ -154,6 +168,7 @@ impl<D: Driver> Shard<D> {
         let mut subscriber = if zipped { Subscriber::zipped(speech) } else { Subscriber::new(speech) };
         self.hub.cork(key);
         self.hub.push_greeting(key, greeting);
+        subscriber.count_for(asker.as_ref().and_then(|grants| grants.user()));
         self.give_pass(key, &mut subscriber, asker.clone(), now);
         self.welcome(key, &mut subscriber, now);
         if let Some(interest) = interest {

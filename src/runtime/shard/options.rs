@@ -13,6 +13,7 @@ use crate::mailbox::drain::Drain;
 use crate::mailbox::load::Loads;
 use crate::mailbox::notice::Notice;
 use crate::mailbox::tally::Tally;
+use crate::mailbox::users::Users;
 use crate::session::admission::Limits;
 use crate::session::dialect::compressed::compress_from;
 use crate::stdx::clock::Now;
@@ -51,6 +52,8 @@ pub struct Options {
     pub sockets_max: usize,
     /// Sockets of one address over all shards, for messages; 0: no limit.
     pub sockets_per_address_max: usize,
+    /// Sockets of one user over all shards, for messages; 0: no limit.
+    pub sockets_per_user_max: usize,
     /// Channels over all shards; 0: no limit.
     pub channels_max: usize,
     /// On a stop sockets are closed over so long, in microseconds.
@@ -69,6 +72,8 @@ pub struct Shared {
     pub routers: Census,
     /// What came in lately, counted over all shards.
     pub counts: Counts,
+    /// Sockets and streams of each user, counted over all shards.
+    pub users: Users,
     /// Bytes of unfinished requests and messages, over all shards.
     pub kept: Budget,
     /// Channels, counted over all shards.

@@ -63,7 +63,7 @@ impl<D: Driver> Shard<D> {
         if targets.iter().any(|target| bounded(asker.as_deref(), target, None).is_err()) {
             return Err(self.counted(Refused::Channel).refusal());
         }
-        self.count_in(key, Speech::Stream).map_err(|_| {
+        self.count_in(key, Speech::Stream, &asker).map_err(|_| {
             Refusal::new(503, "Connection limit exceeded", "There are as many connections as there may be")
                 .field("Retry-After", "1")
         })?;

@@ -112,6 +112,8 @@ pub fn too_many_subscriptions(max: usize) -> String {
 pub enum LimitType {
     /// Of the whole server.
     Global,
+    /// Of one user.
+    PerUser,
     /// Of one address.
     PerAddress,
     /// Of one channel.
@@ -122,6 +124,7 @@ pub enum LimitType {
 pub fn limit_reached(limit: LimitType, max: usize) -> String {
     let (name, words) = match limit {
         LimitType::Global => ("global", "Global connection limit reached"),
+        LimitType::PerUser => ("per_user", "User connection limit reached"),
         LimitType::PerAddress => ("per_address", "Address connection limit reached"),
         LimitType::PerChannel => ("per_channel", "Channel connection limit reached"),
     };
@@ -134,7 +137,7 @@ pub fn limit_reached(limit: LimitType, max: usize) -> String {
 pub fn limit_reason(limit: LimitType) -> Reason {
     match limit {
         LimitType::PerChannel => Reason::ChannelFull,
-        LimitType::Global | LimitType::PerAddress => Reason::ConnectionLimit,
+        LimitType::Global | LimitType::PerUser | LimitType::PerAddress => Reason::ConnectionLimit,
     }
 }
 
