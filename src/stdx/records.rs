@@ -4,8 +4,9 @@
 
 use std::collections::VecDeque;
 
-/// Less memory than this is not given back before the queue goes.
-const SHRINK_FROM_BYTES: usize = 1024;
+/// A queue with more than one record takes so much memory at least, so that its first few are not moved each time, and
+/// gives none of that back before it goes.
+const FEW_BYTES: usize = 1024;
 
 /// Records, the oldest first.
 #[derive(Debug, Default)]
@@ -73,7 +74,8 @@ impl<T: Copy> Records<T> {
     #[inline(never)]
     fn resize(&mut self, bytes: usize) {
         assert!(bytes <= BYTES_MAX, "the caller keeps to the limit");
-        let capacity = bytes + bytes / 2;
+        let few = if self.spans.is_empty() { 0 } else { FEW_BYTES };
+        let capacity = (bytes + bytes / 2).max(few);
         let head = self.spans.front().map_or(0, |span| span.at as usize);
         if head == 0 && self.tail == self.used && capacity > self.memory.capacity() {
             // A row that only grew: what stands there may stay.
@@ -93,7 +95,7 @@ impl<T: Copy> Records<T> {
     pub fn pop(&mut self) -> Option<(usize, T)> {
         let span = self.spans.pop_front()?;
         self.used -= span.len as usize;
-        if self.used < self.memory.capacity() / 3 && self.memory.capacity() > SHRINK_FROM_BYTES {
+        if self.used < self.memory.capacity() / 3 && self.memory.capacity() > FEW_BYTES {
             self.resize(self.used);
         }
         Some((span.len as usize, span.word))
@@ -190,7 +192,7 @@ mod tests {
         assert_eq!(full, records.memory.as_ptr());
         assert!(records.memory.capacity() <= 2 * records.used(), "{} bytes", records.memory.capacity());
         (0..95).for_each(|_| assert!(records.pop().is_some()));
-        assert!(records.memory.capacity() <= SHRINK_FROM_BYTES.max(3 * records.used()));
+        assert!(records.memory.capacity() <= FEW_BYTES.max(3 * records.used()));
         assert_eq!(records.at(4).map(|(record, _)| record[0]), Some(2));
     }
 }
