@@ -62,7 +62,7 @@ def group(key, name, path, rounds, options):
         if member in wanted:
             workload = WORKLOADS[member]
             base = f"{name} {workload.like or member}"
-            yield Contestant(f"{name} {member}", servers.courier(path), workload, base, rounds)
+            yield Contestant(f"{name} {member}", servers.courier_for(path, workload), workload, base, rounds)
 
 
 def pair(key, name, path, rounds):
@@ -77,12 +77,13 @@ def pair(key, name, path, rounds):
     if workload.shards > 1:
         also, like = servers.courier(path, core=LOAD_CORE), replace(like, options=workload.options)
     yield Contestant(base, servers.courier(path), like, base, rounds, also)
-    yield Contestant(f"{name} {key}", servers.courier(path, workload.shards, history=workload.history), workload, base, rounds)
+    yield Contestant(f"{name} {key}", servers.courier_for(path, workload), workload, base, rounds)
 
 
 def load_command(server, workload, seconds):
     command = [str(EXAMPLES / "load"), "--port", str(server.port), "--core", str(LOAD_CORE)]
     command += [word for pid in server.pids for word in ("--pid", str(pid))]
+    command += ["--bearer", servers.TOKEN] if workload.secured else []
     return command + workload.options.split() + ["--seconds", str(workload.seconds or seconds)] + server.options
 
 

@@ -1,5 +1,8 @@
 """Servers under test: started for one round, pinned to a core, found by the port that they print, ended by pid."""
 
+import base64
+import hmac
+import json
 import os
 import pathlib
 import re
@@ -65,15 +68,46 @@ class Server:
             self.process.wait()
 
 
-def courier(path, shards=1, core=SERVER_CORE, history=0):
+def courier(path, shards=1, core=SERVER_CORE, history=0, secured=False, checked=False):
     """Starts the Courier binary at `path` on `core`; with more shards than one it uses the load tool's core as well.
 
-    `history` is how many events it keeps of a channel: none, as the rivals, unless that is what is measured.
+    `history` is how many events it keeps of a channel: none, as the rivals, unless that is what is measured. If `secured`
+    it asks for a token, if `checked` a schema holds for every event of the load tool; the schemas that it ships are off
+    otherwise, as rivals have none.
     """
     settings = {"COURIER_SHARDS": str(shards), "COURIER_LOG_LEVEL": "warning", "COURIER_HISTORY__SIZE": str(history),
-                "COURIER_MAX_TOTAL_CONNECTIONS": str(CONNECTIONS_MAX)}
+                "COURIER_MAX_TOTAL_CONNECTIONS": str(CONNECTIONS_MAX),
+                "COURIER_SCHEMAS__MODE": "strict" if checked else "off"}
+    if checked:
+        settings["COURIER_SCHEMAS__DIR"] = str(PERF / "schemas")
+    if secured:
+        settings |= {"COURIER_AUTH__MODE": "required", "COURIER_AUTH__JWT__SECRET": SECRET}
     cores = str(core) if shards == 1 else f"{SERVER_CORE},{LOAD_CORE}"
     return lambda: Server([path, "serve", "0"], settings, cores=cores)
+
+
+def courier_for(path, workload):
+    """Starts the Courier binary at `path` as `workload` wants it."""
+    return courier(path, workload.shards, history=workload.history, secured=workload.secured, checked=workload.checked)
+
+
+def token():
+    """A token (RFC 7519, HS256) of one user who may hear and publish on every channel, for one hour."""
+    now = int(time.time())
+    claims = {"user_id": "load", "wallet_address": "load", "iat": now, "exp": now + 3600, "channels": ["*"],
+              "publish": ["*"]}
+    parts = [{"alg": "HS256", "typ": "JWT"}, claims]
+    signed = b".".join(base64url(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
+    return (signed + b"." + base64url(hmac.digest(SECRET.encode(), signed, "sha256"))).decode()
+
+
+def base64url(content):
+    return base64.urlsafe_b64encode(content).rstrip(b"=")
+
+
+# Not a secret: it protects servers that live for seconds on loopback.
+SECRET = "the secret of a load test, long enough for HS256"
+TOKEN = token()
 
 
 def floor(kind):

@@ -22,6 +22,8 @@ class Workload:
     seconds: float = 0.0  # measured part; 0: what the command line says
     rounds_max: int = 99
     history: int = 0  # events that the server keeps of a channel
+    secured: bool = False  # the server asks for a token on every handshake and publish, and gets one
+    checked: bool = False  # a schema of `perf/schemas` holds for every event
 
 
 NS_DELIVERY = ("cpu_ns_per_delivery", "CPU ns per delivery")
@@ -72,6 +74,8 @@ def features(key, patterns, rooms):
         ("freqsearch", "in the envelope of freqsearch", f"--dialect freqsearch {rooms}", key),
         ("sse", "as server-sent events", "--dialect sse", key),
         ("history", f"with a history of {HISTORY_EVENTS} events a channel", "", key),
+        ("auth", "a token with every handshake and publish", "", key),
+        ("schema", "a schema for every event", "", key),
         ("filter", "a filter by type that passes", "--types load", key),
         ("pattern", f"in the envelope of courier.v1, by {patterns}", "--dialect v1 --patterns", key),
         ("2k", f"events of {FEATURE_BYTES:,} bytes", f"--size {FEATURE_BYTES}", key),
@@ -80,7 +84,8 @@ def features(key, patterns, rooms):
     yield f"{key}.*", Workload(f"{key} with one feature each", plain.options, plain.figures, base=f"courier {key}")
     for name, what, options, like in rows:
         yield (f"{key}.{name}", Workload(what, f"{plain.options} {options}", plain.figures, base=f"courier {like}",
-                                         like=like, history=HISTORY_EVENTS if name == "history" else 0))
+                                         like=like, history=HISTORY_EVENTS if name == "history" else 0,
+                                         secured=name == "auth", checked=name == "schema"))
 
 
 # Few enough for every history to be full after the first quarter second.
@@ -90,6 +95,11 @@ FEATURE_BYTES = 2048
 # Without rooms the only channel is heard as part of everything, as most clients of freqsearch do.
 WORKLOADS |= features("A", "one pattern of 1,000 subscribers", "--subscribe-path /api/v1/ws/events")
 WORKLOADS |= features("C", "1,000 patterns", "")
+WORKLOADS |= {
+    "F.*": Workload("F with one feature each", WORKLOADS["F"].options, WORKLOADS["F"].figures, base="courier F"),
+    "F.auth": Workload("a token with every handshake", WORKLOADS["F"].options, WORKLOADS["F"].figures,
+                       base="courier F", like="F", secured=True),
+}
 GROUPS = [key for key in WORKLOADS if key.endswith(".*")]
 FEATURES = [key for key in WORKLOADS if "." in key and key not in GROUPS]
 FAULTS = ["lost", "doubled", "out_of_order", "misrouted", "disagreeing", "refused", "closed", "overdue"]

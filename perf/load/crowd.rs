@@ -60,8 +60,9 @@ fn name(channel: usize) -> String {
 fn make_channels(options: &Options) -> Result<()> {
     let count = options.crowd_channels;
     let path = |channel| options.publish_path.replace("{}", &name(channel));
+    let fields = options.credentials();
     let requests: Vec<Request> =
-        (0..count).map(|c| Request::http(&path(c), c as u32, options.size)).collect();
+        (0..count).map(|c| Request::http(&path(c), &fields, c as u32, options.size)).collect();
     let mut publisher = Publisher::new(subscriber::dial(options.port)?, 0, count);
     let mut scratch = vec![0; SCRATCH_BYTES];
     for first in (0..count).step_by(PUBLISHES_MAX) {

@@ -68,10 +68,12 @@ pub struct Drive {
 impl Drive {
     /// An empty run; [`Self::connect`] and [`Self::connect_publishers`] open its sockets.
     pub fn new(options: &Options) -> Result<Self> {
+        let fields = options.credentials();
         let request = |c| match options.nats {
             true => Request::nats(&channel_name(c), c as u32, options.size),
             false => {
-                Request::http(&options.publish_path.replace("{}", &channel_name(c)), c as u32, options.size)
+                let path = options.publish_path.replace("{}", &channel_name(c));
+                Request::http(&path, &fields, c as u32, options.size)
             }
         };
         Ok(Self {

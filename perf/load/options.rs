@@ -67,6 +67,9 @@ pub struct Options {
     /// Ask for events of this type only; those of this tool are of the type `load`
     #[arg(long)]
     pub types: Option<String>,
+    /// Send this token with every handshake and every publish
+    #[arg(long)]
+    pub bearer: Option<String>,
     /// Ask for compressed messages; one that is not compressed counts as lost
     #[arg(long)]
     pub deflate: bool,
@@ -127,10 +130,16 @@ impl Options {
         if let Some(types) = &self.types {
             wish.path += &format!("{}types={types}", if wish.path.contains('?') { '&' } else { '?' });
         }
+        wish.fields += &self.credentials();
         if self.deflate {
             wish.fields += &format!("Sec-WebSocket-Extensions: {COMPRESSION}\r\n");
         }
         wish
+    }
+
+    /// The field that carries the token, with its line end; empty without one.
+    pub fn credentials(&self) -> String {
+        self.bearer.as_ref().map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"))
     }
 
     /// `load.*` for the only channel, `*.7` for `load.7` of many.

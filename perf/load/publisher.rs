@@ -18,10 +18,10 @@ pub struct Request {
 }
 
 impl Request {
-    /// The publish over HTTP of an event of `size` bytes to `channel` at `path`.
-    pub fn http(path: &str, channel: u32, size: usize) -> Self {
+    /// The publish over HTTP of an event of `size` bytes to `channel` at `path`, with further header `fields`.
+    pub fn http(path: &str, fields: &str, channel: u32, size: usize) -> Self {
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{fields}Content-Length: {size}\r\n\r\n"
         );
         let mut bytes = head.into_bytes();
         let body_at = bytes.len();
