@@ -11,6 +11,7 @@ use super::members::{Place, Subscription};
 use super::outbox::Outbox;
 use super::parcel::Parcel;
 use super::recall::{LogFrom, Wanted};
+use super::redelivery::room_in_flight;
 use super::slow::Slow;
 use super::subscriptions::{Ask, Subscriptions};
 use super::types::Rule;
@@ -71,9 +72,17 @@ struct Step {
     bytes_max: usize,
 }
 
+impl Replay {
+    /// One of a subscription that was live and did not get this event.
+    pub(super) fn behind(member: Key, tag: u32, next: u64) -> Replay {
+        let live = Ranges::default();
+        Replay { member, tag, next, since_ms: None, left: 1, asked: false, begun: true, live }
+    }
+}
+
 impl Outbox {
     /// Puts an event of the past at the end, and nothing that is live passes it.
-    fn push_past(&mut self, item: Item) {
+    pub(super) fn push_past(&mut self, item: Item) {
         let (parcel, _) = item.parcel().expect("only events are of the past");
         self.mortals += usize::from(parcel.is_mortal());
         self.events += 1;
@@ -132,7 +141,9 @@ impl Subscriptions {
         for slot in self.got_live.drain(..) {
             let subscribed = self.members[slot as usize].subscribed.as_slice();
             for behind in subscribed.iter().filter(|s| s.place == Place::Behind) {
-                let hears = self.crowds.at(behind.crowd).map(|crowd| crowd.source);
+                // One with copies of its own gets this too.
+                let shares = self.crowds.at(behind.crowd).filter(|crowd| !crowd.manner.each);
+                let hears = shares.map(|crowd| crowd.source);
                 if hears == Some(Source::Channel(local))
                     && let Some(replay) = self.replays.at_mut(behind.at)
                     && replay.live.insert(offset, LIVE_RANGES_MAX).is_err()
@@ -179,7 +190,9 @@ impl Subscriptions {
         let from = replay.since_ms.map_or(LogFrom::Offset(replay.next), LogFrom::Since);
         let (left, slot, tag) = (replay.left, replay.member.slot, replay.tag);
         let member = &mut self.members[slot as usize];
-        let crowd = member.subscribed.find(tag)?.crowd;
+        let found = member.subscribed.find(tag)?;
+        let crowd = found.crowd;
+        let (events_left, bytes_left) = room_in_flight(found, &self.bounds)?;
         let (events_max, bytes_max) = match &mut member.outbox {
             None => Outbox::default().room_for_past(&self.bounds)?,
             Some(outbox) => {
@@ -188,6 +201,7 @@ impl Subscriptions {
                 room?
             }
         };
+        let (events_max, bytes_max) = (events_max.min(events_left), bytes_max.min(bytes_left));
         let Source::Channel(local) = self.crowds.at(crowd)?.source else { return None };
         let local = self.locals.at(local)?;
         Some(Step {
@@ -291,6 +305,9 @@ impl Subscriptions {
         let slow = if manner.rule == Rule::Router { Slow::Router } else { local.slow };
         let parcel = Rc::new(Parcel::new(event.clone(), manner.form, position, slow, &local.channel));
         counters.replayed += 1;
+        if let Some(badge) = label.as_ref().filter(|badge| badge.acks.is_some()) {
+            return self.send_past(member.slot, tag, badge, &parcel, now_us);
+        }
         self.queue(member.slot, |outbox| outbox.push_past(Item::event(&parcel, tag, label.as_ref())));
     }
 }
@@ -338,25 +355,6 @@ impl Hub {
         }
         let (events_max, bytes_max) = (events_max as u32, bytes_max as u32);
         self.post.push(owner, Mail::Catch { replay: key, channel, from, events_max, bytes_max });
-    }
-
-    /// As the owner: what memory has from a number on.
-    pub(super) fn chunk(&mut self, slot: u32, from: u64, events_max: usize, bytes_max: usize) -> Chunk {
-        let owned = self.channels.at(slot);
-        let end = owned.position;
-        let mut chunk = Chunk { events: Vec::new(), end, next: from.max(owned.memory_from()) };
-        let mut bytes = 0;
-        while chunk.events.len() < events_max
-            && let Some(event) = self.channels.share(slot, chunk.next)
-        {
-            bytes += event.frame().len();
-            if bytes > bytes_max && !chunk.events.is_empty() {
-                break;
-            }
-            chunk.events.push((Position { offset: chunk.next, ..end }, event));
-            chunk.next += 1;
-        }
-        chunk
     }
 
     /// A chunk is there.

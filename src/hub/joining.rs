@@ -1,6 +1,7 @@
 //! How members come to hear something and cease to: at once where this shard owns the channel, else with a word from
 //! the owner.
 
+use super::acks::Acks;
 use super::crowds::{Manner, Source};
 use super::members::Badge;
 use super::members::Place;
@@ -61,6 +62,10 @@ impl Hub {
             // All parts of a stream share one, also those that were let in meanwhile.
             let known = parts.iter().find_map(|part| part.label.clone());
             return Some(known.unwrap_or_else(|| Rc::new(Badge::tracking(wish.tracks))));
+        }
+        if let (Some(acks), Target::Channel(name)) = (&wish.acks, wish.target) {
+            let channel = Channel::parse(name).expect("checked by the caller");
+            return Some(Rc::new(Badge::acking(Acks::new(acks, &channel))));
         }
         let label = wish.label?;
         let before = parts.last().and_then(|part| part.label.as_ref()).filter(|badge| badge.label == label);

@@ -1,5 +1,6 @@
 //! One connection as the hub knows it: what it hears, and what it is owed.
 
+use super::acks::Acks;
 use super::outbox::Outbox;
 use crate::event::{LABEL_BYTES, Label, Position};
 use std::cell::{Cell, RefCell};
@@ -22,24 +23,30 @@ pub(super) enum Place {
 
 /// What tells the subscriptions of a member apart, shared by the parts of one: an event that several of them cover is
 /// delivered through the first.
-#[derive(Debug)]
 pub struct Badge {
     pub label: Label,
     /// The places of its member in all its channels, where each event is to tell them.
     pub places: Option<Places>,
+    /// What is in flight to a subscription that acknowledges.
+    pub(super) acks: Option<Box<RefCell<Acks>>>,
     /// The delivery of which the subscription got its copy last.
     delivery: Cell<u64>,
 }
 
 impl Badge {
     pub fn new(label: Label) -> Badge {
-        Badge { label, places: None, delivery: Cell::new(0) }
+        Badge { label, places: None, acks: None, delivery: Cell::new(0) }
     }
 
     /// One for a member whose events tell its places in so many channels.
     pub fn tracking(channels: u32) -> Badge {
         let places = Places(RefCell::new(vec![None; channels as usize]));
         Badge { places: Some(places), ..Badge::new([b'0'; LABEL_BYTES]) }
+    }
+
+    /// One for a subscription that acknowledges.
+    pub(super) fn acking(acks: Acks) -> Badge {
+        Badge { acks: Some(Box::new(RefCell::new(acks))), ..Badge::new([b'0'; LABEL_BYTES]) }
     }
 
     /// Whether the subscription gets its copy of this delivery now; only the first who asks is told so.
@@ -83,7 +90,7 @@ impl Places {
 }
 
 /// A member's side of one subscription: its crowd's slot, and where in that list.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Subscription {
     pub tag: u32,
     pub crowd: u32,

@@ -10,9 +10,10 @@
 //! * `patterns`, `index`: which patterns cover a channel; `watching`: how shards tell each other of them
 //! * `rights`: what becomes of subscriptions when their member's rights change
 //! * `pump`, `outbox`, `flush`: the way of an event to the sockets
-//! * `letters`: events that nobody took
+//! * `acks`, `redelivery`: what subscribers acknowledge; `letters`: events that nobody took
 //! * `mail`: what shards tell each other
 
+mod acks;
 mod behind;
 mod channels;
 mod connections;
@@ -39,6 +40,7 @@ mod presence;
 mod publishing;
 mod pump;
 mod recall;
+mod redelivery;
 mod remembered;
 mod rights;
 mod rules;
@@ -52,6 +54,7 @@ mod types;
 mod watching;
 
 pub use crate::metrics::Counters;
+pub use acks::{AckWish, Acked, Settled, Verdict};
 pub use behind::Chunk;
 pub use durable::{Fsync, LogEpoch, LogOutcome, LogWrite, Logged, Restored, Stored};
 pub use history::{From, Keep, Page, PageWish, Recovery};

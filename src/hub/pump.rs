@@ -6,6 +6,7 @@ use super::members::Badge;
 use super::outbox::Outbox;
 use super::outlet::Outlet;
 use super::parcel::{Carried, Parcel};
+use super::redelivery::Offer;
 use super::sending::Flushed;
 use super::slow::{Put, Slow};
 use super::subscriptions::Subscriptions;
@@ -104,6 +105,9 @@ impl Subscriptions {
         if !self.got_live.is_empty() {
             self.got_live(local, arrival.position.offset, counters);
         }
+        if !self.ack_timers.stalled.is_empty() {
+            self.stall();
+        }
         reach
     }
 
@@ -118,6 +122,17 @@ impl Subscriptions {
         let crowd = self.crowds.at(crowd).expect("listed by its channel");
         for entry in &crowd.queued {
             let member = &mut self.members[entry.member as usize];
+            if let Some(acks) = entry.label.as_ref().and_then(|badge| badge.acks.as_ref()) {
+                if entry.member != excluded {
+                    let key = Key { slot: entry.member, generation: member.generation };
+                    let (tag, delivery, now_us) = (entry.tag, self.delivery, way.now_us);
+                    let offer = Offer { key, tag, parcel, delivery, now_us };
+                    let dirty = &mut self.dirty_members;
+                    reach.reached +=
+                        u32::from(self.ack_timers.offer(&offer, acks, member, &self.bounds, dirty));
+                }
+                continue;
+            }
             let copied = std::mem::replace(&mut member.delivery, self.delivery) == self.delivery;
             let delivery = self.delivery;
             let again = entry.label.as_ref().is_some_and(|badge| !badge.is_first(delivery));

@@ -116,6 +116,25 @@ impl Hub {
         self.hand_over(shard, replay, chunk, now_us);
     }
 
+    /// As the owner: what memory has from a number on.
+    fn chunk(&mut self, slot: u32, from: u64, events_max: usize, bytes_max: usize) -> Chunk {
+        let owned = self.channels.at(slot);
+        let end = owned.position;
+        let mut chunk = Chunk { events: Vec::new(), end, next: from.max(owned.memory_from()) };
+        let mut bytes = 0;
+        while chunk.events.len() < events_max
+            && let Some(event) = self.channels.share(slot, chunk.next)
+        {
+            bytes += event.frame().len();
+            if bytes > bytes_max && !chunk.events.is_empty() {
+                break;
+            }
+            chunk.events.push((Position { offset: chunk.next, ..end }, event));
+            chunk.next += 1;
+        }
+        chunk
+    }
+
     fn hand_over(&mut self, shard: usize, replay: Key, chunk: Chunk, now_us: u64) {
         if shard == self.options.shard {
             self.caught(replay, chunk, now_us);

@@ -47,6 +47,7 @@ impl Hub {
     /// none.
     pub fn sweep(&mut self, now_us: u64) {
         self.expire_history(now_us);
+        self.redeliver(now_us);
         if self.desk.is_ticking() {
             self.desk.letters.expire(self.unix_ms_at(now_us));
             self.bury_missed(now_us);

@@ -9,6 +9,7 @@ use super::members::{Badge, Member, Place, Subscription};
 use super::outbox::{Bounds, Outbox};
 use super::parcel::Parcel;
 use super::patterns::Patterns;
+use super::redelivery::AckTimers;
 use super::{Counters, Cut, Options};
 use crate::event::{Channel, Filter, Form, Renderers};
 use crate::stdx::slab::{Key, Slab};
@@ -32,6 +33,7 @@ pub struct Subscriptions {
     /// Members that got the event of a delivery while another of their subscriptions catches up.
     pub(super) got_live: Vec<u32>,
     pub(super) filters: Filters,
+    pub(super) ack_timers: AckTimers,
     pub(super) members: Vec<Member>,
     pub(super) bounds: Bounds,
     pub(super) renderers: Renderers,
@@ -79,6 +81,7 @@ impl Subscriptions {
             ready: VecDeque::new(),
             got_live: Vec::new(),
             filters: Filters::new(),
+            ack_timers: AckTimers::default(),
             members: Vec::new(),
             bounds: options.outbox,
             renderers: options.renderers,

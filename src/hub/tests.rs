@@ -1,6 +1,7 @@
 //! Stories of single hubs; sequences of any kind are tried by `fuzz/targets/hub.rs`, several shards by
 //! `tests/simulation`.
 
+mod acks;
 mod disk;
 mod letters;
 mod pair;

@@ -1,5 +1,6 @@
 //! What goes into the hub and what comes out of it.
 
+use super::acks::AckWish;
 use super::durable::{Fsync, LogWrite, Stored};
 use super::history::{From, Page, Recovery};
 use super::letters::{LetterAnswer, LetterBounds, RetryOrder};
@@ -69,6 +70,8 @@ pub struct Wish<'a> {
     pub each: bool,
     /// When its queue is full.
     pub rule: Rule,
+    /// Events are to be acknowledged; of a channel, in a form whose text is an object, with a copy of its own.
+    pub acks: Option<AckWish<'a>>,
     /// A channel that is made by this vanishes with its last member.
     pub ephemeral: bool,
     /// Each event's id tells the member's places in so many channels, which are its first subscriptions, in order; 0:
@@ -88,6 +91,7 @@ impl<'a> Wish<'a> {
             label: None,
             each: false,
             rule: Rule::Channel,
+            acks: None,
             ephemeral: false,
             from: None,
             tracks: 0,

@@ -58,6 +58,10 @@ pub struct Counters {
     pub history_expired: u64,
     /// Kept events that went, the oldest first, because all channels together had too many bytes.
     pub history_evicted: u64,
+    /// Deliveries that a subscriber acknowledged.
+    pub acknowledged: u64,
+    /// Events that went out again because they were not.
+    pub redelivered: u64,
     /// Events given up.
     pub dead_letters: u64,
     /// Of those, the ones that are kept no more, or never were, for want of room.
@@ -129,7 +133,7 @@ macro_rules! counters {
                gaps gaps_untold events_expired resolutions_dropped repeats ids_dropped presence_dropped
                slow_consumers client_messages accepted turned_away sockets_opened sockets_closed
                requests_refused peers_lost channels_evicted history_outgrown history_expired
-               history_evicted dead_letters dead_letters_dropped log_full replays replays_short replays_forgot replayed auth_missing
+               history_evicted acknowledged redelivered dead_letters dead_letters_dropped log_full replays replays_short replays_forgot replayed auth_missing
                auth_invalid auth_expired auth_revoked auth_forbidden origins_refused turns lanes_full publishes_limited
                messages_limited flooders_closed connects_limited rates_evicted rates_shared refused_global
                refused_per_user refused_per_address refused_per_channel overloads panics

@@ -62,6 +62,7 @@ def v1_talk(courier):
     heard = [peer.welcome, peer.subscribe("room.2"), peer.subscribe(pattern="a.*", id="mine")]
     heard += [peer.command(kind, channel="room.2") for kind in ("presence", "history", "unheard of")]
     heard += [peer.command("publish", channel="room.2", data=EVENT), peer.command("ping"), peer.command("auth")]
+    heard += [peer.subscribe("room.9", ack=True), peer.command("ack", channel="room.9", id="00000000-1")]
     heard.append(peer.unsubscribe(id="mine"))
     heard.append(peer.hear_when(lambda message: message["type"] == "ping"))
     return "courier.v1", peer, heard

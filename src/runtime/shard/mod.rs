@@ -7,6 +7,7 @@
 //! * `guard`, `rights`: who may come in, and whose rights end or change
 //! * `timers`: what happens at a moment; `limits`: how much may come in a while; `keeping`: bounds over all shards; `ending`: how connections and the whole shard end
 
+mod acks;
 mod batches;
 mod connection;
 mod effects;
@@ -413,6 +414,7 @@ impl<D: Driver> Shard<D> {
         let mut deadline_us = earlier(self.wheel.next_deadline(now.steady_us), self.hub.sweep_due_us());
         deadline_us =
             earlier(deadline_us, earlier(self.pass_due_us(now), self.rejudged.due_us(now.steady_us)));
+        deadline_us = earlier(deadline_us, self.hub.acks_due_us(now.steady_us));
         let look = Some(now.steady_us + DRAIN_LOOK_US);
         match self.stage {
             Stage::Serving => {}

@@ -80,6 +80,7 @@ pub(super) fn subscription(target: &Target, wanted: &Wanted, form: Form) -> Subs
         filter: wanted.filter.clone(),
         from: Default::default(),
         form,
+        acks: None,
         topics: "".into(),
     }
 }

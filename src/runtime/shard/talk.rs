@@ -4,7 +4,7 @@
 use super::super::driver::Driver;
 use super::connection::{First, Join, Open, Protocol, Waiting};
 use super::guard::bounded;
-use super::{Shard, Sockets, history};
+use super::{Shard, Sockets, acks, history};
 use crate::event::{Channel, ConnectionId, Filter, Form};
 use crate::hub::{GapTold, Joined, Joining, Origin, Rule, Wish};
 use crate::metrics::Snapshot;
@@ -87,6 +87,7 @@ impl<D: Driver> Shard<D> {
             Command::Presence { reference, channel } => self.ask_presence(key, reference, channel, now),
             Command::Health => self.ask_health(key),
             Command::Auth { reference, token } => self.renew_pass(key, &reference, &token, now),
+            Command::Ack(ack) => self.acknowledge(key, &ack, now),
             Command::History(asked) => self.ask_history(key, *asked, now),
         }
     }
@@ -115,7 +116,8 @@ impl<D: Driver> Shard<D> {
         if open.subscriber.keeps_book() && !open.subscriber.book().enter(&wish, tags.clone()) {
             return self.deny(key, &wish.reference, &Denied::SubscriptionExists(&wish.id), now);
         }
-        let form = open.subscriber.form(wish.form);
+        // What is spliced into an event in flight cannot be compressed once for all.
+        let form = if wish.acks.is_some() { wish.form } else { open.subscriber.form(wish.form) };
         let mut join = Join { wish: None, tags: tags.clone(), first: First::default() };
         for ((tag, target), filter) in tags.zip(&wish.targets).zip(filters) {
             let asked = hub_wish(dialect, target, filter, &wish, form);
@@ -326,12 +328,13 @@ fn hub_wish<'w>(
     dialect: Dialect,
     target: &'w Target,
     filter: Option<Filter>,
-    wish: &Subscribe,
+    wish: &'w Subscribe,
     form: Form,
 ) -> Wish<'w> {
     Wish {
         label: wish.label().filter(|_| dialect == Dialect::Router),
-        each: dialect.manners().each,
+        each: dialect.manners().each || wish.acks.is_some(),
+        acks: acks::wish(wish),
         rule: if dialect == Dialect::Router { Rule::Router } else { Rule::Channel },
         from: history::from(wish.from),
         ..plain_wish(target, form, filter)

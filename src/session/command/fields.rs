@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
-/// The most names that a reader knows; the router's event has the most, 14.
-const NAMES_MAX: usize = 16;
+/// The most names that a reader knows; `courier.v1` has the most.
+const NAMES_MAX: usize = 20;
 
 /// The known fields of one object.
 pub struct Fields<'t> {

@@ -12,7 +12,7 @@ pub use start::{read_start, start};
 use super::dialect::freqsearch::Change;
 use super::dialect::uuid::is_uuid;
 use super::query::Start;
-use crate::event::{Channel, Extras, Filter, Form, Label, Pattern};
+use crate::event::{Channel, Extras, Filter, Form, Label, Pattern, Position};
 
 /// What one message of a client comes to.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub enum Command<'t> {
     },
     /// Stored events of a channel.
     History(Box<History>),
+    /// What became of events that the client got.
+    Ack(Box<Ack>),
     /// Who hears a channel.
     Presence {
         /// For the answer.
@@ -61,6 +63,11 @@ impl Ref {
     pub fn parse(json: &str) -> Option<Ref> {
         let scalar = !json.starts_with(['{', '[']) && json.len() <= Ref::BYTES_MAX;
         scalar.then(|| Ref(Some(json.into())))
+    }
+
+    /// Whether there was one.
+    pub fn is_given(&self) -> bool {
+        self.0.is_some()
     }
 
     /// The JSON to say back; `null` when there was none.
@@ -105,6 +112,8 @@ pub struct Subscribe {
     pub from: Start,
     /// How events are written.
     pub form: Form,
+    /// Events are to be acknowledged.
+    pub acks: Option<AckWish>,
     /// The topics of a router subscription as the client wrote them, a JSON list; empty elsewhere.
     pub topics: Box<str>,
 }
@@ -114,6 +123,41 @@ impl Subscribe {
     pub fn label(&self) -> Option<Label> {
         is_uuid(&self.id).then(|| self.id.as_bytes().try_into().expect("a UUID has 36 bytes"))
     }
+}
+
+/// How the events of a subscription are to be acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckWish {
+    /// An event comes again after so long, in microseconds.
+    pub timeout_us: u64,
+    /// It comes at most so often.
+    pub attempts_max: u32,
+}
+
+/// What a client says of events that it got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// For the answer, which comes only where there is one.
+    pub reference: Ref,
+    /// On which channel; `None`: on whichever they came.
+    pub channel: Option<Channel>,
+    /// These.
+    pub ids: Vec<Position>,
+    /// Instead of those, all up to this one.
+    pub up_to: Option<Position>,
+    /// Whether they were taken, are to come again, or are to be given up.
+    pub outcome: AckOutcome,
+}
+
+/// What became of an event at its subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckOutcome {
+    /// `ack`
+    Taken,
+    /// `nack`
+    Again,
+    /// `nack` with `dead`
+    Dead,
 }
 
 /// An end of a subscription asked for.

@@ -61,6 +61,7 @@ fn about(kind: &str, channel: Option<&str>, from: Start) -> Command<'static> {
             filter: None,
             from,
             form: Form::RAW,
+            acks: None,
             topics: "".into(),
         })),
         Ok(_) => Command::Unsubscribe(Unsubscribe {

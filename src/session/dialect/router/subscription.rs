@@ -40,6 +40,7 @@ pub(super) fn read(json: Option<&str>, context: &mut Context<'_>) -> Result<Subs
         filter: read_filter(&fields, mode).map_err(fault)?,
         from: Start::Live,
         form: forms::ROUTER,
+        acks: None,
         topics: fields.raw("topics").unwrap_or("[\"*\"]").into(),
     })
 }

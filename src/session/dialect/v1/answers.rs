@@ -134,14 +134,26 @@ pub fn pong(reference: &Ref) -> String {
 /// every event between the position that was given and now went out before; `replayed` says how many those were.
 pub fn subscribed(wish: &Subscribe, position: Option<Position>, recovered: bool, replayed: u32) -> String {
     let channel = wish.targets.first().map(|target| target.as_str());
-    let body = json!({ "id": wish.id, "channel": channel, "position": position.map(|p| p.to_string()),
-                       "recovered": recovered, "replayed": replayed });
+    let mut body = json!({ "id": wish.id, "channel": channel, "position": position.map(|p| p.to_string()),
+                           "recovered": recovered, "replayed": replayed });
+    if let Some(acks) = &wish.acks {
+        body["ack"] = json!(true);
+        body["ack_timeout"] = json!(acks.timeout_us as f64 / 1e6);
+        body["max_attempts"] = json!(acks.attempts_max);
+    }
     answer("subscribed", &wish.reference, body)
 }
 
 /// The answer to `unsubscribe`.
 pub fn unsubscribed(reference: &Ref, id: &str, channel: &str) -> String {
     answer("unsubscribed", reference, json!({ "id": id, "channel": channel }))
+}
+
+/// The answer to `ack` and `nack`: how many events that concerned, how many of the subscription are still in flight, and
+/// up to where all are settled.
+pub fn acked(reference: &Ref, count: usize, in_flight: usize, position: Option<Position>) -> String {
+    let position = position.map(|position| position.to_string());
+    answer("acked", reference, json!({ "count": count, "in_flight": in_flight, "position": position }))
 }
 
 /// The answer to `publish`: `body` is that of `POST /publish` (contract 3.1), a JSON object with something in it.
@@ -263,6 +275,7 @@ mod tests {
             filter: None,
             from: Start::Live,
             form: Form::RAW,
+            acks: None,
             topics: "".into(),
         };
         assert_eq!(

@@ -1,0 +1,136 @@
+//! Stories of events that are acknowledged, or not.
+
+use super::*;
+use crate::event::Cause;
+
+const SECOND_US: u64 = 1_000_000;
+
+fn acking(story: &mut Story, member: u32) -> Joining {
+    let acks = AckWish { timeout_us: SECOND_US, attempts_max: 2, subscription: "s" };
+    story.join(member, 0, &Wish { acks: Some(acks), each: true, form: Form(1), ..Wish::channel("a") })
+}
+
+/// One shard whose envelope is a frame of something like JSON.
+fn story(keep: u32, events_max: usize) -> Story {
+    let mut options = options();
+    options.renderers = &[framed, framed];
+    options.outbox.events_max = events_max;
+    options.channels.keep = Keep { size: keep, ttl_us: 0, durable: false };
+    options.channels.history_bytes_max = u64::MAX;
+    Story::new(options)
+}
+
+fn framed(event: &Event, _: &Channel, position: Position, out: &mut Vec<u8>) -> Option<u32> {
+    let text = format!("{{{}:{}}}", position.offset, event.kind().unwrap_or("-"));
+    crate::wire::websocket::frame::write_frame(
+        crate::wire::websocket::frame::Opcode::Text,
+        text.as_bytes(),
+        out,
+    );
+    None
+}
+
+impl Story {
+    /// Attempts and offsets of what has come, in order.
+    fn attempts(&mut self, member: u32, now_us: u64) -> Vec<(u32, u64)> {
+        self.hub.replay(now_us);
+        self.hub.flush(now_us, &mut self.pipes);
+        let text = self.pipes.out.remove(&member).unwrap_or_default();
+        let parts = text.split("\"attempt\":").skip(1);
+        let read = |part: &str| {
+            let (attempt, rest) = part.split_once(',').expect("more follows");
+            let (_, rest) = rest.split_once("\"s\",").expect("the subscription");
+            (attempt.parse().unwrap(), rest.split_once(':').unwrap().0.parse().unwrap())
+        };
+        parts.map(read).collect()
+    }
+
+    fn ack(&mut self, member: u32, offsets: &[u64], verdict: Verdict, now_us: u64) -> Settled {
+        let ids: Vec<Position> =
+            offsets.iter().map(|offset| Position { epoch: 1, offset: *offset }).collect();
+        self.hub.acknowledge(key(member), Some("a"), Acked::Each(&ids), verdict, now_us)
+    }
+
+    fn causes(&mut self) -> Vec<(Cause, u32)> {
+        let ask = LetterAsk::List { filter: LetterFilter::default(), after: None, limit: 100 };
+        self.hub.ask_letters(ask, Origin { connection: key(9), request: 0, item: 0 }, 0);
+        let Some((_, LetterAnswer::Page(page))) = self.hub.effects.letters.pop() else { panic!("no answer") };
+        let letters = page.letters.into_iter().map(|(id, told)| Letter::read(id, told).expect("a letter"));
+        letters.map(|letter| (letter.cause, letter.deaths.attempts)).collect()
+    }
+}
+
+#[test]
+fn it_comes_again_until_it_came_as_often_as_it_may_and_then_it_is_a_letter() {
+    let mut story = story(10, 4);
+    acking(&mut story, 0);
+    assert_eq!((story.say("x"), story.say("y")), (1, 1));
+    assert_eq!(story.attempts(0, 0), [(1, 1), (1, 2)]);
+    assert_eq!(story.ack(0, &[1], Verdict::Done, 0).in_flight, 1);
+    story.hub.sweep(SECOND_US - 1);
+    assert_eq!(story.attempts(0, SECOND_US - 1), [], "its time is not over");
+    story.hub.sweep(2 * SECOND_US);
+    assert_eq!(story.attempts(0, 2 * SECOND_US), [(2, 2)]);
+    story.hub.sweep(4 * SECOND_US);
+    assert_eq!(story.attempts(0, 4 * SECOND_US), []);
+    assert_eq!(story.causes(), [(Cause::Unacknowledged, 2)]);
+    assert_eq!(story.hub.acks_due_us(9 * SECOND_US), None, "nothing is in flight");
+}
+
+#[test]
+fn while_the_socket_takes_nothing_no_time_passes() {
+    let mut story = story(10, 4);
+    acking(&mut story, 0);
+    story.pipes.stuck.push(0);
+    story.say("x");
+    assert_eq!(story.attempts(0, 0), []);
+    for seconds in 2..20 {
+        story.hub.sweep(seconds * SECOND_US);
+        assert_eq!(story.attempts(0, seconds * SECOND_US), []);
+    }
+    story.unstick(0);
+    assert_eq!(story.attempts(0, 20 * SECOND_US), [(1, 1)], "it came once");
+    assert_eq!(story.causes(), []);
+}
+
+#[test]
+fn a_full_window_goes_on_from_the_history_without_a_hole_or_a_double() {
+    let mut story = story(10, 2);
+    acking(&mut story, 0);
+    assert_eq!([story.say("a"), story.say("b"), story.say("c"), story.say("d")], [1, 1, 0, 0]);
+    assert_eq!(story.attempts(0, 0), [(1, 1), (1, 2)]);
+    assert!(!story.hub.is_replaying(), "it waits for room and does not spin");
+    story.ack(0, &[2], Verdict::Done, 0);
+    assert_eq!(story.attempts(0, 0), [(1, 3)]);
+    story.ack(0, &[1, 3], Verdict::Done, 0);
+    assert_eq!(story.attempts(0, 0), [(1, 4)]);
+    assert_eq!((story.say("e"), story.attempts(0, 0)), (1, vec![(1, 5)]), "it is live again");
+    let settled = story.ack(0, &[4, 5], Verdict::Done, 0);
+    assert_eq!((settled.in_flight, settled.position), (0, Some(Position { epoch: 1, offset: 5 })));
+}
+
+#[test]
+fn one_that_history_outran_is_given_up_as_a_slow_consumer() {
+    let mut story = story(2, 2);
+    acking(&mut story, 0);
+    assert_eq!(["a", "b", "c", "d", "e", "f"].map(|kind| story.say(kind)), [1, 1, 0, 0, 0, 0]);
+    assert_eq!(story.attempts(0, 0), [(1, 1), (1, 2)]);
+    story.ack(0, &[1, 2], Verdict::Done, 0);
+    story.hub.replay(0);
+    assert_eq!(story.hub.take_cut(), Some((key(0), Cut::Slow)), "3 and 4 are not kept any more");
+}
+
+#[test]
+fn a_rejected_event_comes_at_once_or_never() {
+    let mut story = story(10, 4);
+    acking(&mut story, 0);
+    story.say("x");
+    story.say("y");
+    story.attempts(0, 0);
+    story.ack(0, &[1], Verdict::Again, 0);
+    assert_eq!(story.attempts(0, 0), [(2, 1)]);
+    story.ack(0, &[1], Verdict::Again, 0);
+    story.ack(0, &[2], Verdict::Dead, 0);
+    assert_eq!(story.attempts(0, 0), []);
+    assert_eq!(story.causes(), [(Cause::Rejected, 2), (Cause::Rejected, 1)]);
+}
