@@ -270,7 +270,8 @@ impl TlsEnd {
             let dry = total < room;
             return match bytes {
                 0 if ended => Received::End,
-                0 if dry => Received::Empty,
+                // A record that is not whole yet: only another look tells whether the rest is to come, or the end has.
+                0 if received == Some(0) => Received::Empty,
                 0 => continue,
                 _ if ended || !dry => Received::More(bytes),
                 _ => Received::Bytes(bytes),
