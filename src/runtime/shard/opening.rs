@@ -26,8 +26,7 @@ use crate::stdx::slab::Key;
 use crate::wire::http::Head;
 use crate::wire::websocket::{deflate, handshake};
 
-/// The owner of a channel answers within a turn or two; after so long something is broken, and the client may try
-/// again.
+/// An owner answers within a turn or two; after so long something is broken, and the client may try again.
 const JOIN_US: u64 = 10_000_000;
 
 /// Why a connection gets no further than its handshake.
@@ -299,8 +298,7 @@ impl<D: Driver> Shard<D> {
 
     fn channel_full(&mut self, key: Key, channel: &str, now: Now) {
         let max = self.clients_max_of_full(channel);
-        let speech = self.open_at(key).map(|open| open.subscriber.speech());
-        if let Some(speech) = speech {
+        if let Some(speech) = self.open_at(key).map(|open| open.subscriber.speech()) {
             self.say_limit(key, speech, LimitType::PerChannel, max);
         }
         self.end_socket(key, Reason::ChannelFull, true, now);
@@ -344,11 +342,9 @@ impl<D: Driver> Shard<D> {
 
 /// A place in the past is one of a channel, so a socket whose path names none has none.
 fn may_begin_in_the_past(wanted: Socket<'_>, asked: &Wanted) -> Result<(), Refusal> {
+    let why = "since and after need a channel in the path";
     match (wanted, asked.from) {
         (_, Start::Live) | (Socket::Channel(_) | Socket::Events(_), _) => Ok(()),
-        _ => {
-            let why = "since and after need a channel in the path";
-            Err(Refusal::new(400, "Invalid query", why).at("/since", why))
-        }
+        _ => Err(Refusal::new(400, "Invalid query", why).at("/since", why)),
     }
 }
