@@ -196,8 +196,11 @@ impl Case {
     }
 }
 
-/// A client's text frame of less than 64 KiB, its mask 0.
+/// A client's text frame of less than 64 KiB, its mask 0. Its length takes the shortest form, else it is refused
+/// (RFC 6455 5.2).
 fn masked(text: &[u8]) -> Vec<u8> {
-    let len = (text.len() as u16).to_be_bytes();
-    [&[0x81, 0x80 | 126][..], &len, &[0; 4], text].concat()
+    let len = u16::try_from(text.len()).expect("less than 64 KiB");
+    let long = [&[0x80 | 126][..], &len.to_be_bytes()].concat();
+    let len = if len < 126 { vec![0x80 | len as u8] } else { long };
+    [&[0x81][..], &len, &[0; 4], text].concat()
 }
