@@ -348,7 +348,7 @@ impl World {
         for answer in std::mem::take(&mut self.hubs[hub].effects.answers) {
             self.answered(answer.origin.request as usize, answer.outcome);
         }
-        for joined in std::mem::take(&mut self.hubs[hub].effects.joined) {
+        while let Some(joined) = self.hubs[hub].next_joined() {
             let (slot, tag) = (joined.member.slot as usize, joined.tag as usize);
             assert_eq!(self.members[hub][slot].generation, joined.member.generation);
             if joined.outcome.is_ok() {

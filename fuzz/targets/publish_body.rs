@@ -3,6 +3,7 @@
 #![no_main]
 use courier::event::{BadEvent, DEPTH_MAX, Facts};
 use courier::session::admission::{Limits, Said, admit, write_answer_head, write_answer_tail};
+use courier::session::origin::Origins;
 use courier::session::{Heartbeat, Options, RouterLimits, Stamp, batch, cloudevents};
 use courier::stdx::clock::{Now, TimeText};
 use serde_json::Value;
@@ -15,9 +16,10 @@ fn options() -> Options {
         event_bytes_max: BYTES_MAX,
         message_bytes_max: BYTES_MAX,
         subscriptions_max: 0,
-        allowed_origins: Vec::new(),
+        origins: Origins::default(),
         echo: false,
         stamp: Stamp::Always,
+        schemas: None,
         heartbeat_us: 1,
         heartbeat: Heartbeat::Json,
         head_us: 1,
@@ -27,6 +29,7 @@ fn options() -> Options {
         doors: Vec::new(),
         compression_bytes_min: None,
         router: RouterLimits::default(),
+        keep_expired: false,
     }
 }
 

@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let (environment, flags) = pairs.into_iter().partition(|(name, _)| !name.starts_with("--"));
     let flags: Vec<(String, String)> = flags;
     let flags = flags.into_iter().map(|(name, value)| (name[2..].to_owned(), value)).collect();
-    match config::load(Sources { file, environment, flags }) {
+    match config::load(Sources { file, environment, flags, files: None }) {
         Ok(loaded) => check(&loaded.settings),
         Err(mistakes) => {
             assert!((1..=MISTAKES_MAX).contains(&mistakes.list.len()));
