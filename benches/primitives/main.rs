@@ -12,6 +12,7 @@ mod hub;
 mod json;
 mod mailbox;
 mod rate;
+mod schema;
 mod shard;
 mod stdx;
 mod wire;
@@ -64,6 +65,7 @@ fn primitives() -> impl Iterator<Item = Primitive> {
         rate::PRIMITIVES,
         stdx::PRIMITIVES,
         json::PRIMITIVES,
+        schema::PRIMITIVES,
     ]
     .concat()
     .into_iter()
