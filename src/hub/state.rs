@@ -2,6 +2,7 @@
 
 use super::{Gathering, Hub, Mail, Names, Origin};
 use crate::metrics::{ShardState, Snapshot};
+use crate::stdx::clock::earlier;
 use crate::stdx::slab::Key;
 
 /// What is kept goes so much too late at most, in microseconds, so that a quiet server does not wake for each event.
@@ -31,16 +32,15 @@ impl Hub {
         let idle = self.channels.idle_ephemeral.first();
         let forgotten_us = idle.map(|(_, since)| since + self.options.ephemeral_idle_us);
         let aged_us = self.channels.kept.ages.due_us().map(|due_us| due_us.next_multiple_of(AGE_GRAIN_US));
-        let letters_ms = self.desk.letters.due_ms();
-        let letters_us =
-            letters_ms.map(|due_ms| due_ms.saturating_sub(self.unix_ms_at_0).saturating_mul(1000));
-        let due_us = [
-            forgotten_us,
-            aged_us,
-            letters_us.map(|due_us| due_us.next_multiple_of(AGE_GRAIN_US)),
-            self.desk.keepsakes.due_us(),
-        ];
-        due_us.into_iter().flatten().min()
+        let due_us = earlier(forgotten_us, aged_us);
+        if self.desk.is_ticking() { earlier(due_us, self.letters_due_us()) } else { due_us }
+    }
+
+    /// When a dead letter is too old, or an event that is kept for one has expired.
+    fn letters_due_us(&self) -> Option<u64> {
+        let due_ms = self.desk.letters.due_ms();
+        let aged_us = due_ms.map(|due_ms| due_ms.saturating_sub(self.unix_ms_at_0).saturating_mul(1000));
+        earlier(aged_us.map(|due_us| due_us.next_multiple_of(AGE_GRAIN_US)), self.desk.keepsakes.due_us())
     }
 
     /// Forgets what is too old, and ephemeral channels that nobody came to hear; costs next to nothing while there is

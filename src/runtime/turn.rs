@@ -19,7 +19,7 @@ use crate::runtime::listener::{Door, Listener};
 use crate::runtime::readiness::{Events, Readiness, TOKENS_OF_RUNTIME};
 use crate::runtime::ring;
 use crate::runtime::timer::Deadline;
-use crate::stdx::clock::{Clock, Now};
+use crate::stdx::clock::{Clock, Now, earlier};
 
 /// The longest that a busy shard keeps glommio's guests waiting.
 const VISIT_EVERY_US: u64 = 1_000;
@@ -204,13 +204,6 @@ impl<C: Core> Turn<C> {
         self.bells.watchdog.ring();
         ring::visit().await;
         self.visited_us = now.steady_us;
-    }
-}
-
-fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        _ => one.or(other),
     }
 }
 

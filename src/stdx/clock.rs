@@ -18,6 +18,15 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
+/// The earlier of two moments that may be none.
+#[must_use]
+pub fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
+    }
+}
+
 /// The process clock. Started once and copied to every shard, so that all of them count from the same instant.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {

@@ -45,7 +45,7 @@ use crate::mailbox::lanes::Port;
 use crate::mailbox::pulse::Pulse;
 use crate::metrics::ShardState;
 use crate::session::dialect::compressed::compress_from;
-use crate::stdx::clock::{Now, TimeText};
+use crate::stdx::clock::{Now, TimeText, earlier};
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::wheel::Wheel;
 use crate::wire::http::imf_fixdate;
@@ -495,11 +495,4 @@ fn xorshift(state: &mut u64) -> u64 {
     *state ^= *state >> 7;
     *state ^= *state << 17;
     *state
-}
-
-fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        _ => one.or(other),
-    }
 }
