@@ -1,4 +1,5 @@
-"""Starts the release binary on a free port, knows where it listens, and ends it by its own process id.
+"""Starts the server (COURIER_BINARY, else the release build) on a free port, knows where it listens, and ends it by its
+own process id.
 
 A stopped server must have exited as expected, with no panic and with nothing but JSON lines on its stderr: every test
 that uses one checks that much without asking.
