@@ -13,7 +13,7 @@
 //! | pickup | a client has written | its shard has read |
 //! | hop | a shard has sent mail | the other one has received |
 //! | timer | a glommio timer is due | its task runs |
-//! | gap | a turn that found work begins | the next turn begins |
+//! | gap | a turn that found mail or several clients begins | the next turn begins |
 //! | round trip | a client has written | the client has read the echo (its own lateness included) |
 //! | file | create, write, fdatasync, rename, close, remove | all are done |
 mod bystanders;

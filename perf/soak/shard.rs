@@ -27,6 +27,9 @@ pub const FRAME_BYTES: usize = 16;
 pub const ECHO: u8 = b'E';
 pub const PUBLISH: u8 = b'P';
 
+/// So many things found in one turn, or mail, and the next turn comes at once; after less the shard may sleep.
+const BUSY: usize = 2;
+
 /// glommio timers per shard, and their periods.
 const TIMERS: u64 = 3;
 const BUSY_TIMER_US: u64 = 7_000;
@@ -81,7 +84,8 @@ pub struct Soaked {
     /// Published in this turn: to go to all connections here, and to the other shard.
     here: Vec<u8>,
     away: Vec<u8>,
-    worked: bool,
+    /// Clients that this turn has read something whole of; mail counts as [`BUSY`].
+    found: usize,
     last_worked_us: Option<u64>,
     records: Rc<RefCell<Records>>,
     tasks_left: Rc<Cell<usize>>,
@@ -135,7 +139,7 @@ impl Soaked {
             connections: Vec::new(),
             here: Vec::new(),
             away: Vec::new(),
-            worked: false,
+            found: 0,
             last_worked_us: None,
             records,
             tasks_left,
@@ -198,7 +202,7 @@ impl Core for Soaked {
         for frame in bytes[..whole].chunks_exact(FRAME_BYTES) {
             self.take(index, frame);
         }
-        self.worked |= whole > 0;
+        self.found += usize::from(whole > 0);
         self.connections[index].half = bytes.split_off(whole);
     }
 
@@ -213,7 +217,7 @@ impl Core for Soaked {
             self.here.extend_from_slice(&batch.frames);
             some = true;
         }
-        self.worked |= some;
+        self.found += if some { BUSY } else { 0 };
         some
     }
 
@@ -230,7 +234,7 @@ impl Core for Soaked {
             }
         }
         self.here.clear();
-        if std::mem::take(&mut self.worked) {
+        if std::mem::take(&mut self.found) >= BUSY {
             self.last_worked_us = Some(now.steady_us);
         }
         let done = self.switches.stopped() && self.tasks_left.get() == 0;

@@ -59,8 +59,9 @@ class TestExclude:
 
 class TestTimeToLive:
     async def test_expired_event_is_not_delivered(self, start_courier, clients):
-        """A stalled reader's queue holds mortal events; three heartbeats of another socket pass before it reads."""
-        courier = start_courier(ROOMY | {"heartbeat_interval": 1})
+        """A stalled reader's queue holds mortal events; two heartbeats of another socket pass before it reads: longer than
+        the event may live, and shorter than a silent peer is kept (two heartbeats after a ping)."""
+        courier = start_courier(ROOMY | {"heartbeat_interval": 2})
         clock = await clients.python(courier.socket_url("/ws/clock"))
         peer = Speaker(courier.port, "/ws/a", receive_buffer=SMALL_BUFFER_BYTES)
         await flood(courier, "a")
@@ -68,7 +69,7 @@ class TestTimeToLive:
         publish(courier, "a", {"mortal": 60}, ttl=60)
         publish(courier, "a", {"immortal": True})
         beats = len(clock.messages)
-        await clock.until(beats + 3)
+        await clock.until(beats + 2)
         read = []
         while not read or "immortal" not in read[-1]:
             message = peer.hear()
