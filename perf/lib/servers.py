@@ -72,14 +72,12 @@ def courier(path, shards=1, core=SERVER_CORE, history=0, secured=False, checked=
     """Starts the Courier binary at `path` on `core`; with more shards than one it uses the load tool's core as well.
 
     `history` is how many events it keeps of a channel: none, as the rivals, unless that is what is measured. If `secured`
-    it asks for a token, if `checked` a schema holds for every event of the load tool; the schemas that it ships are off
-    otherwise, as rivals have none.
+    it asks for a token, if `checked` a schema holds for every event of the load tool; otherwise none is known for their type.
     """
     settings = {"COURIER_SHARDS": str(shards), "COURIER_LOG_LEVEL": "warning", "COURIER_HISTORY__SIZE": str(history),
-                "COURIER_MAX_TOTAL_CONNECTIONS": str(CONNECTIONS_MAX),
-                "COURIER_SCHEMAS__MODE": "strict" if checked else "off"}
+                "COURIER_MAX_TOTAL_CONNECTIONS": str(CONNECTIONS_MAX)}
     if checked:
-        settings["COURIER_SCHEMAS__DIR"] = str(PERF / "schemas")
+        settings |= {"COURIER_SCHEMAS__MODE": "strict", "COURIER_SCHEMAS__DIR": str(PERF / "schemas")}
     if secured:
         settings |= {"COURIER_AUTH__MODE": "required", "COURIER_AUTH__JWT__SECRET": SECRET}
     cores = str(core) if shards == 1 else f"{SERVER_CORE},{LOAD_CORE}"
