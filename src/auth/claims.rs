@@ -52,12 +52,12 @@ impl<'a> Claims<'a> {
         })
     }
 
-    /// What `{name}` in a rule stands for; `None` when the token has no such text.
+    /// What `{name}` in a rule stands for; `None` when the token has no such claim. One that is no text stands for nothing.
     pub fn value(&self, name: &str) -> Option<String> {
         match name {
             "user_id" => Some(self.user.clone()),
             "wallet_address" | "wallet" => self.wallet.clone(),
-            _ => self.members.text(name).ok().flatten(),
+            _ => self.members.text(name).unwrap_or_else(|()| Some(String::new())),
         }
     }
 }

@@ -180,9 +180,9 @@ impl Gate {
     fn bind(&self, claims: &Claims<'_>) -> (Reach, Reach) {
         let (mut read, mut write) = (Vec::new(), Vec::new());
         for rule in &self.policy.rules {
-            let Some(pattern) = rule.bind(claims) else { continue };
-            read.extend(rule.subscribe.map(|allowed| (pattern.clone(), allowed)));
-            write.extend(rule.publish.map(|allowed| (pattern, allowed)));
+            let Some((pattern, subscribe, publish)) = rule.bind(claims) else { continue };
+            read.extend(subscribe.map(|allowed| (pattern.clone(), allowed)));
+            write.extend(publish.map(|allowed| (pattern, allowed)));
         }
         read.extend(claims.channels.iter().map(|pattern| (pattern.clone(), true)));
         write.extend(claims.publish.iter().map(|pattern| (pattern.clone(), true)));

@@ -1,6 +1,7 @@
 //! The rules (contract 12): which channels a token may read and write, by pattern, where a segment `{claim}` stands for what
-//! the token says. The first rule that covers a channel and says something decides. A claim's value is always literal: one that is not
-//! made of a channel's characters (a star, a slash, an accent) binds nothing, and one with dots is those very segments.
+//! the token says. The first rule that covers a channel and says something decides. A claim is exactly one segment, and literal:
+//! a value that is not made of a segment's characters (a star, a slash, an accent) or has a dot binds nothing. With dots it would
+//! be several segments, and `user.a.**` of user `a` would cover what is meant for a user `a.b`.
 
 use super::claims::Claims;
 use crate::event::{BadPattern, Channel, Pattern};
@@ -48,8 +49,11 @@ impl Rule {
     pub fn parse(pattern: &str) -> Result<Rule, BadRule> {
         let segments: Box<[Segment]> = pattern.split('.').map(segment).collect::<Result<_, _>>()?;
         // With every claim bound to the shortest value it must be a pattern.
-        let bound = joined(&segments, |_| Some("x".to_owned())).unwrap_or_default();
-        Pattern::parse(&bound).map_err(BadRule::Pattern)?;
+        let shortest = segments.iter().map(|segment| match segment {
+            Segment::Text(part) => &**part,
+            Segment::Claim(_) => "x",
+        });
+        Pattern::parse(&shortest.collect::<Vec<_>>().join(".")).map_err(BadRule::Pattern)?;
         Ok(Rule { segments, subscribe: None, publish: None })
     }
 
@@ -60,11 +64,39 @@ impl Rule {
         self
     }
 
-    /// The channels that the rule is about for the holder of these claims; `None` when it is about none.
-    pub(super) fn bind(&self, claims: &Claims<'_>) -> Option<Pattern> {
-        let literal = |name: &str| claims.value(name).filter(|value| Channel::check(value).is_ok());
-        Pattern::parse(&joined(&self.segments, literal)?).ok()
+    /// What the rule says of which channels for the holder of these claims; `None` when it is about none. A value that is no
+    /// segment allows nothing, and what is denied by it is denied as widely as it may have been meant: from its place on.
+    pub(super) fn bind(&self, claims: &Claims<'_>) -> Option<Bound> {
+        let mut text = String::new();
+        for (i, segment) in self.segments.iter().enumerate() {
+            if i > 0 {
+                text.push('.');
+            }
+            match segment {
+                Segment::Text(part) => text.push_str(part),
+                Segment::Claim(name) => match claims.value(name)? {
+                    value if is_segment(&value) => text.push_str(&value),
+                    _ => {
+                        text.push_str("**");
+                        let denied = |said: Option<bool>| said.filter(|allowed| !allowed);
+                        return bound(&text, denied(self.subscribe), denied(self.publish));
+                    }
+                },
+            }
+        }
+        bound(&text, self.subscribe, self.publish)
     }
+}
+
+/// A rule for the holder of a token: the channels, and whether they may be read and written, where it says so.
+pub(super) type Bound = (Pattern, Option<bool>, Option<bool>);
+
+fn bound(text: &str, subscribe: Option<bool>, publish: Option<bool>) -> Option<Bound> {
+    Pattern::parse(text).ok().map(|pattern| (pattern, subscribe, publish))
+}
+
+fn is_segment(value: &str) -> bool {
+    Channel::check(value).is_ok() && !value.contains('.')
 }
 
 fn segment(text: &str) -> Result<Segment, BadRule> {
@@ -77,20 +109,6 @@ fn segment(text: &str) -> Result<Segment, BadRule> {
         return Err(BadRule::Claim);
     }
     Ok(Segment::Claim(name.into()))
-}
-
-fn joined(segments: &[Segment], claim: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let mut text = String::new();
-    for (i, segment) in segments.iter().enumerate() {
-        if i > 0 {
-            text.push('.');
-        }
-        match segment {
-            Segment::Text(part) => text.push_str(part),
-            Segment::Claim(name) => text.push_str(&claim(name)?),
-        }
-    }
-    Some(text)
 }
 
 /// The rules of contract 12, for when the settings have none.
@@ -131,11 +149,13 @@ mod tests {
 
     #[test]
     fn a_value_is_literal_and_never_widens_a_pattern() {
-        let rule = Rule::parse("user.{user_id}.**").unwrap();
+        let rule = Rule::parse("user.{user_id}.**").unwrap().saying(Some(true), None);
         let long = "x".repeat(98);
         for (user, bound) in [
             ("42", Some("user.42.**")),
-            ("a.b", Some("user.a.b.**")),
+            ("a.b", None),
+            (".", None),
+            ("a.", None),
             ("A:b-c_d", Some("user.A:b-c_d.**")),
             ("*", None),
             ("**", None),
@@ -149,7 +169,25 @@ mod tests {
         ] {
             let payload = format!(r#"{{"user_id":"{user}","wallet":"w","exp":2,"iat":1}}"#);
             let claims = Claims::read(&payload, true).unwrap();
-            assert_eq!(rule.bind(&claims).as_ref().map(Pattern::as_str), bound, "{user}");
+            let allowed = rule.bind(&claims).filter(|(_, subscribe, _)| subscribe.is_some());
+            assert_eq!(allowed.as_ref().map(|(pattern, ..)| pattern.as_str()), bound, "{user}");
+        }
+    }
+
+    #[test]
+    fn what_is_denied_by_a_value_that_is_no_segment_is_denied_from_its_place_on() {
+        let rule = Rule::parse("room.{banned_from}.talk").unwrap().saying(Some(false), Some(true));
+        let bound = |claim: &str| {
+            let payload = format!(r#"{{"user_id":"u","wallet":"w","exp":2,"iat":1{claim}}}"#);
+            let bound = rule.bind(&Claims::read(&payload, true).unwrap());
+            bound.map(|(pattern, subscribe, publish)| (pattern.as_str().to_owned(), subscribe, publish))
+        };
+        assert_eq!(bound(""), None, "nobody is banned who is not said to be");
+        let named = ("room.a.talk".to_owned(), Some(false), Some(true));
+        assert_eq!(bound(r#","banned_from":"a""#), Some(named));
+        for odd in [r#""a.b""#, r#""*""#, r#""""#, r#""a/b""#, "7", "[\"a\"]", "null"] {
+            let wide = ("room.**".to_owned(), Some(false), None);
+            assert_eq!(bound(&format!(r#","banned_from":{odd}"#)), Some(wide), "{odd}");
         }
     }
 }

@@ -102,6 +102,16 @@ class TestSockets:
     def test_channels_of_the_table_open(self, guarded, channel):
         assert lives(ScriptedPeer(guarded.port, f"/ws/{channel}", headers=bearer(mint())))
 
+    @pytest.mark.parametrize("user", ["a.b", "a.", ".", "*", "**", "a.*", "a/b", "ä", "x" * 101])
+    def test_an_id_that_is_not_one_segment_has_no_channels_by_the_rules(self, guarded, user):
+        """`user.{user_id}.**` of user `a` covers `user.a.b`, so `a.b` must not be bound to the same channels, nor may a
+        star widen anything: such a token is good for all that does not depend on the id, and for its own list."""
+        token = mint(user, channels=["mine.*"])
+        for channel in ("user.a.b", "user.a.b.orders", "user.a", "user.bob", "dashboard.a.b", "dashboard.a", "user.x"):
+            assert reason(guarded, f"/ws/{channel}", bearer(token)) == "Unauthorized access to channel", channel
+        for channel in ("global", "strategy.7", "mine.1"):
+            assert lives(ScriptedPeer(guarded.port, f"/ws/{channel}", headers=bearer(token))), channel
+
     def test_nobody_who_was_refused_is_counted_or_heard(self, guarded):
         before = guarded.stats()
         peer = ScriptedPeer(guarded.port, "/ws", headers={"Sec-WebSocket-Protocol": "courier.v1"})
