@@ -47,6 +47,8 @@ pub enum Flaw {
     Revoked,
     /// No such API key.
     ApiKey,
+    /// A certificate that stood for a service and does not any more.
+    Certificate,
 }
 
 impl Denied {
@@ -100,6 +102,7 @@ impl fmt::Display for Flaw {
             Flaw::Audience => "another audience",
             Flaw::Revoked => "revoked",
             Flaw::ApiKey => "no such API key",
+            Flaw::Certificate => "a certificate that stands for no service any more",
         })
     }
 }

@@ -1,7 +1,8 @@
 //! One shard's way to the gate: it remembers which tokens were verified, by their SHA-256, so that a known one costs a hash
-//! and no signature, and no lock is shared between cores. Forgotten when they end, when the gate is replaced, and the
-//! oldest first beyond [`VERIFIED_TOKENS_MAX`].
+//! and no signature, and no lock is shared between cores. Certificates are remembered likewise, though theirs is no
+//! hash to make. Forgotten when they end, when the gate is replaced, and the oldest first beyond [`VERIFIED_TOKENS_MAX`].
 
+use super::certified::Certified;
 use super::denied::Denied;
 use super::gate::Gate;
 use super::grants::Grants;
@@ -48,10 +49,27 @@ impl Door {
     pub fn judge(&mut self, token: &str, now_s: u64) -> Result<Arc<Grants>, Denied> {
         let mut key = Digest::default();
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        self.judge_once(key, now_s, |gate| gate.judge(token, now_s))
+    }
+
+    /// As [`Gate::certified`].
+    ///
+    /// # Errors
+    /// As [`Gate::certified`].
+    pub fn certified(&mut self, certified: &Arc<Certified>, now_s: u64) -> Result<Arc<Grants>, Denied> {
+        self.judge_once(certified.fingerprint, now_s, |gate| gate.certified(certified, now_s))
+    }
+
+    fn judge_once(
+        &mut self,
+        key: Digest,
+        now_s: u64,
+        judge: impl FnOnce(&Gate) -> Result<Arc<Grants>, Denied>,
+    ) -> Result<Arc<Grants>, Denied> {
         if let Some(grants) = self.verified.get(&key) {
             return self.gate.still_holds(grants, now_s).map(|()| grants.clone());
         }
-        let grants = self.gate.judge(token, now_s)?;
+        let grants = judge(&self.gate)?;
         self.remember(key, &grants);
         Ok(grants)
     }

@@ -1,5 +1,6 @@
-//! The policy and its judgement: token or API key in, grants or the reason against them out.
+//! The policy and its judgement: token, API key or certificate in, grants or the reason against them out.
 
+use super::certified::Certified;
 use super::claims::Claims;
 use super::denied::{Denied, Flaw};
 use super::grants::{Grants, Holder, Origin};
@@ -120,6 +121,15 @@ impl Gate {
         if key.is_empty() { Err(Denied::Missing) } else { Ok(self.policy.services.judge(key)?) }
     }
 
+    /// Judges the certificate of a service. One for whose names the operator has said nothing is no credential.
+    ///
+    /// # Errors
+    /// [`Denied::Missing`] when it stands for no service, [`Denied::Expired`] when it has ended.
+    pub fn certified(&self, certified: &Arc<Certified>, now_s: u64) -> Result<Arc<Grants>, Denied> {
+        let grants = self.policy.services.certified(certified).ok_or(Denied::Missing)?;
+        self.still_holds(&grants, now_s).map(|()| Arc::new(grants))
+    }
+
     /// Whether grants that this gate gave still hold: they have not ended. (A revocation is another gate: [`Gate::renew`].)
     ///
     /// # Errors
@@ -140,6 +150,10 @@ impl Gate {
                 self.grant(key.ok_or(Flaw::UnknownKey)?, payload, now_s).map(Arc::new)
             }
             Origin::ApiKey(hash) => Ok(self.policy.services.by_hash_of(hash).ok_or(Flaw::ApiKey)?),
+            Origin::Certificate(certified) => match self.certified(certified, now_s) {
+                Err(Denied::Missing) => Err(Flaw::Certificate.into()),
+                judged => judged,
+            },
         }
     }
 

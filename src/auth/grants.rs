@@ -1,8 +1,10 @@
 //! What a judgement answers: who somebody is, until when, and what they may read and write. It exists only after
 //! verification; nobody behind it checks again. Shared by all connections of one token.
 
+use super::certified::Certified;
 use crate::event::Reach;
 use std::fmt;
+use std::sync::Arc;
 
 /// Somebody's rights. Made by `Gate` alone.
 #[derive(PartialEq)]
@@ -28,7 +30,7 @@ pub enum Holder {
         /// Claim `wallet_address` or `wallet`.
         wallet: Option<Box<str>>,
     },
-    /// A backend with an API key.
+    /// A backend with an API key or a certificate.
     Service {
         /// Its name.
         name: Box<str>,
@@ -42,6 +44,8 @@ pub(super) enum Origin {
     Token { payload: Box<str>, key: [u8; 32] },
     /// The hash of the API key.
     ApiKey([u8; 32]),
+    /// What was shown.
+    Certificate(Arc<Certified>),
 }
 
 impl Grants {
@@ -66,7 +70,7 @@ impl Grants {
         }
     }
 
-    /// The service, if an API key brought them.
+    /// The service, if an API key or a certificate brought them.
     pub fn service(&self) -> Option<&str> {
         match &self.holder {
             Holder::User { .. } => None,
@@ -84,12 +88,13 @@ impl Grants {
         self.issuer.as_deref()
     }
 
-    /// Claim `exp`, in seconds since 1970: what a client is told. An API key has none.
+    /// Claim `exp`, or the end of a certificate, in seconds since 1970: what a client is told. An API key has none.
     pub fn expires_at_s(&self) -> Option<u64> {
         self.expires_at_s
     }
 
-    /// The second, since 1970, at which they end: `exp` and the leeway. An API key's do not end by themselves.
+    /// The second, since 1970, at which they end: `exp` and the leeway, or the certificate's end. An API key's do not end
+    /// by themselves.
     pub fn ends_at_s(&self) -> Option<u64> {
         self.ends_at_s
     }

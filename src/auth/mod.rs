@@ -1,7 +1,7 @@
 //! Who may do what (contract 12). [`Gate`] is the policy: keys, rules, API keys and revocations, immutable, shared by all
 //! shards and replaced as a whole when settings or keys change. It judges a token (a JWT, RFC 7519, signed as in RFC
-//! 7515) or a service's API key, and answers [`Grants`]: who it is, and what they may read and write. Each shard asks
-//! through its own [`Door`], which remembers what was verified, so that a known token costs one hash.
+//! 7515), a service's API key or its certificate, and answers [`Grants`]: who it is, and what they may read and write. Each
+//! shard asks through its own [`Door`], which remembers what was verified, so that a known token costs one hash.
 //!
 //! This room has no socket, no file and no clock: texts, bytes and `now_s` (seconds since 1970) are arguments. It never
 //! logs: [`Denied`] says why, in words that hold nothing of the token.
@@ -11,6 +11,7 @@
 //! given twice, and what is left without the cryptography, which is ring's, is to split a text at two dots.
 
 mod algorithm;
+mod certified;
 mod claims;
 mod denied;
 mod door;
@@ -28,6 +29,7 @@ mod tests;
 mod token;
 
 pub use algorithm::{Algorithm, Family};
+pub use certified::Certified;
 pub use denied::{Denied, Flaw};
 pub use door::{Door, VERIFIED_TOKENS_MAX};
 pub use gate::{Gate, Policy, Remote};

@@ -1,5 +1,6 @@
-//! `courier key create|list|revoke`: the services' API keys, in the file that `auth.api_keys_file` names. The file holds
-//! hashes; the key itself is printed once, when it is made. A running server takes the change at the next reload.
+//! `courier key create|list|revoke`: the services' API keys, and the certificates that stand for services, in the file that
+//! `auth.api_keys_file` names. The file holds hashes; a key itself is printed once, when it is made. A running server takes
+//! the change at the next reload.
 
 use crate::auth::{ApiKey, ApiKeys, new_api_key};
 use crate::stdx::clock::{Clock, rfc3339_ms};
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 /// What is asked.
 #[derive(Subcommand)]
 pub enum Words {
-    /// Make a key for a service and print it
+    /// Make a key for a service and print it, or let a certificate stand for the service
     Create {
         /// The service, as it says in X-Service-Name
         service: String,
@@ -26,6 +27,9 @@ pub enum Words {
         /// What to call the key; a random word if not given
         #[arg(long)]
         id: Option<String>,
+        /// No key: clients are the service that show a certificate with this name (tls.client_ca says whose count)
+        #[arg(long, value_name = "NAME")]
+        certificate: Option<String>,
     },
     /// List the keys
     List,
@@ -53,21 +57,26 @@ pub fn run(words: &Words, file: &Path) -> ExitCode {
 fn act(words: &Words, file: &Path) -> Result<String, String> {
     let mut keys = read(file)?;
     match words {
-        Words::Create { service, publish, channels, id } => {
+        Words::Create { service, publish, channels, id, certificate } => {
             let random: [u8; 36] = random()?;
             let made = || format!("k{}", data_encoding::HEXLOWER.encode(&random[32..]));
             let id = id.clone().unwrap_or_else(made);
             let (key, sha256) = new_api_key(&id, random.first_chunk().ok_or("too little randomness")?);
+            let (said, sha256) = match certificate {
+                Some(name) => (format!("{id}: certificates of {name} stand for {service}\n"), String::new()),
+                None => (format!("{key}\n"), sha256),
+            };
             keys.keys.push(ApiKey {
                 service: service.clone(),
                 id: id.clone(),
                 sha256,
+                certificate: certificate.clone().unwrap_or_default(),
                 publish: publish.clone(),
                 channels: channels.clone(),
                 created: now(),
             });
             write(file, &keys)?;
-            Ok(format!("{key}\n"))
+            Ok(said)
         }
         Words::List => Ok(keys.keys.iter().map(line).collect()),
         Words::Revoke { id } => {
@@ -83,8 +92,9 @@ fn act(words: &Words, file: &Path) -> Result<String, String> {
 }
 
 fn line(key: &ApiKey) -> String {
-    let ApiKey { service, id, publish, channels, created, .. } = key;
-    format!("{id}  {service}  publish {}  read {}  {created}\n", patterns(publish), patterns(channels))
+    let ApiKey { service, id, publish, channels, created, certificate, .. } = key;
+    let by = if certificate.is_empty() { String::new() } else { format!("  certificate {certificate}") };
+    format!("{id}  {service}{by}  publish {}  read {}  {created}\n", patterns(publish), patterns(channels))
 }
 
 fn patterns(list: &[String]) -> String {

@@ -32,7 +32,8 @@ settings! {
         /// publish too. {claim} is a segment of the token's claim. Then come the token's claims channels and publish; what
         /// nothing allows is denied. Empty: the built-in rules.
         rules: Vec<AuthRule> = Vec::new(), Sections("match", "match: \"user.{user_id}.**\", subscribe: true");
-        /// File of the services' API keys, which courier key writes. Empty: none.
+        /// File of the services' API keys, and of the names in certificates of clients (tls.client_ca) that stand for
+        /// services; courier key writes it. Empty: none.
         api_keys_file: String = String::new(), Text(optional_file);
         /// File of revoked tokens and users, a line each: token ID, user ID, user ID before SECONDS. Empty: none.
         revoked_file: String = String::new(), Text(optional_file);

@@ -34,7 +34,7 @@ pub(super) fn policy(
     };
     let mut maker = Maker { files, report, notes, policy: &mut policy };
     maker.keys(auth);
-    maker.api_keys(&auth.api_keys_file);
+    maker.api_keys(&auth.api_keys_file, settings.tls.client_ca.is_empty());
     maker.revoked(&auth.revoked_file);
     if auth.mode == AuthMode::Required && !lets_somebody_in(auth) {
         let mend = "auth.jwt.secret (or secret_file, public_key_file, jwks, keys) or auth.api_keys_file";
@@ -178,11 +178,17 @@ impl Maker<'_> {
         }
     }
 
-    fn api_keys(&mut self, file: &str) {
+    fn api_keys(&mut self, file: &str, no_client_ca: bool) {
         let place = "auth.api_keys_file";
         let Some(text) = self.text(place, file, API_KEYS_BYTES_MAX) else { return };
         match ApiKeys::parse(&text).and_then(|keys| Services::new(&keys)) {
-            Ok(services) => self.policy.services = services,
+            Ok(services) => {
+                if services.has_certificates() && no_client_ca {
+                    let note = "certificates have no effect, because tls.client_ca is not set";
+                    self.notes.push(format!("{place}: {note}"));
+                }
+                self.policy.services = services;
+            }
             Err(error) => self.report.add_where_set(place, format_args!("{file}: {error}")),
         }
     }

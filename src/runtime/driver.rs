@@ -1,12 +1,12 @@
 //! The seam between a shard and its sockets: epoll and plain calls today, a ring or a simulation another time.
 //! Readiness comes in from outside (`ready` of the shard); a refused send is reported again without being asked.
 
-use super::tls::Certified;
+use crate::auth::Certified;
 use crate::event::Channel;
 use crate::hub::{LogFound, LogRead, LogWrite, Logged, Sent};
 use crate::metrics::Certificates;
 use std::io::IoSlice;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a read gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub trait Driver {
         false
     }
     /// Whom the peer's certificate names, if it has shown one: it is verified.
-    fn certified(&self, _socket: &Self::Socket) -> Option<Rc<Certified>> {
+    fn certified(&self, _socket: &Self::Socket) -> Option<Arc<Certified>> {
         None
     }
     /// What TLS listeners serve, if there are some.

@@ -6,7 +6,8 @@ use super::driver::{Driver, Received};
 use super::log::LogEnd;
 use super::readiness::Readiness;
 use super::shard::{Rest, Shard};
-use super::tls::{Certified, TlsEnd, TlsSocket};
+use super::tls::{TlsEnd, TlsSocket};
+use crate::auth::Certified;
 use crate::event::Channel;
 use crate::hub::{LogFound, LogOutcome, LogRead, LogWrite, Logged, Sent};
 use crate::mailbox::drain::Stage;
@@ -18,7 +19,7 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A connection. One that is not encrypted is its descriptor and nothing else.
 pub enum Socket {
@@ -134,7 +135,7 @@ impl Driver for Net {
         }
     }
 
-    fn certified(&self, socket: &Socket) -> Option<Rc<Certified>> {
+    fn certified(&self, socket: &Socket) -> Option<Arc<Certified>> {
         match socket {
             Socket::Plain(_) => None,
             Socket::Tls(socket) => socket.certified(),

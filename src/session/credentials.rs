@@ -1,6 +1,6 @@
 //! What a request brings to say who it is (contract 12): a token in `Authorization: Bearer`, in the offered subprotocol
 //! `bearer.<token>`, in a cookie or in `?token=`, or a service's API key in `X-API-Key` or as a bearer's token. Looked
-//! for only where authentication is on. Judging what is found is the business of `auth`.
+//! for only where authentication is on. (The certificate of a service comes with its connection.) Judging what is found is the business of `auth`.
 
 use super::Refusal;
 pub use super::origin::Origins;
@@ -37,7 +37,7 @@ pub enum Refused {
     Channel,
     /// It may not publish there.
     Publish,
-    /// The API key is not that of the service which `X-Service-Name` names.
+    /// The API key or certificate is not that of the service which `X-Service-Name` names.
     OtherService,
 }
 
@@ -136,7 +136,7 @@ impl Refused {
                 unauthorized("Authentication token required", message, REALM.to_owned())
             }
             Refused::Denied(Denied::Expired) => {
-                invalid("Token expired", "The token has expired; get a new one")
+                invalid("Token expired", "The token or certificate has expired; get a new one")
             }
             Refused::Denied(Denied::Invalid(_)) => {
                 invalid("Invalid token", "The token or key is not one that is trusted here")
@@ -145,7 +145,9 @@ impl Refused {
                 invalid("Invalid token", "The request brings different tokens in different places; send one")
             }
             Refused::Origin => {
-                Refusal::new(403, "Origin not allowed", "Pages of this origin may not read here")
+                let message =
+                    "Pages of this origin may do nothing here; cors.allowed_origins lists those that may";
+                Refusal::new(403, "Origin not allowed", message)
             }
             Refused::Channel => {
                 forbidden("Unauthorized access to channel", "The token does not allow reading this channel")
@@ -153,9 +155,10 @@ impl Refused {
             Refused::Publish => {
                 forbidden("Publishing not allowed", "The token does not allow publishing to this channel")
             }
-            Refused::OtherService => {
-                forbidden("Service name mismatch", "X-Service-Name is not the service of this API key")
-            }
+            Refused::OtherService => forbidden(
+                "Service name mismatch",
+                "X-Service-Name is not the service of this API key or certificate",
+            ),
         }
     }
 }

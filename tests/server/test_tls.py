@@ -151,7 +151,9 @@ class TestClientCertificates:
                 get(peer)
         wait_until(lambda: tls_stats(courier)["failed"] == 1)
         assert tls_stats(courier)["handshakes"] == 2
-        assert courier.stderr().count('"service":"matcher.example"') == 1
+        lines = [json.loads(line) for line in courier.stderr().splitlines()]
+        shown = [line for line in lines if line["message"] == "a client has shown its certificate"]
+        assert len(shown) == 1 and "matcher.example" in shown[0]["names"]
 
 
 class TestStrangers:

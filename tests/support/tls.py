@@ -4,6 +4,7 @@ Such a server has its first address encrypted and a plain one beside it, so that
 goes the plain way: `port` is the plain one, `tls_port` the other.
 """
 
+import datetime
 import re
 import ssl
 import subprocess
@@ -53,6 +54,23 @@ class Authority:
         names.write_text(f"subjectAltName={alt}\n")
         openssl("x509", "-req", "-CA", self.own.cert, "-CAkey", self.own.key, "-CAcreateserial", "-days", days,
                 "-extfile", names, "-out", pair.cert, given=request)  # fmt: skip
+        return pair
+
+    def sign_until(self, name: str, ends: float, *, alt: str) -> Pair:
+        """As `sign`, valid from yesterday to the second `ends` since 1970."""
+        pair = Pair(self.folder / f"{name}.pem", self.folder / f"{name}.key")
+        files = {end: self.folder / f"{name}.{end}" for end in ("request", "names", "index", "settings")}
+        openssl("req", "-newkey", *KEYS["p256"], "-nodes", "-subj", f"/CN={name}", "-keyout", pair.key, "-out", files["request"])
+        files["names"].write_text(f"subjectAltName={alt}\n")
+        files["index"].touch()
+        files["settings"].write_text(
+            f"[ca]\ndefault_ca=x\n[x]\ndatabase={files['index']}\nnew_certs_dir={self.folder}\nrand_serial=yes\n"
+            "default_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n"
+        )
+        moments = [datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y%m%d%H%M%SZ") for at in (ends - 86_400, ends)]
+        openssl("ca", "-config", files["settings"], "-batch", "-notext", "-cert", self.own.cert, "-keyfile", self.own.key,
+                "-in", files["request"], "-out", pair.cert, "-startdate", moments[0], "-enddate", moments[1],
+                "-extfile", files["names"])  # fmt: skip
         return pair
 
     def context(self, client: Pair | None = None, **options) -> ssl.SSLContext:

@@ -7,7 +7,7 @@ use super::Shard;
 use super::opening::Away;
 use super::options::Auth;
 use super::plan::Plan;
-use crate::auth::{Denied, Door, Flaw, Grants};
+use crate::auth::{Certified, Denied, Door, Flaw, Grants};
 use crate::event::{Extent, Filter, Pattern, Reach};
 use crate::hub::Counters;
 use crate::session::Reason;
@@ -18,6 +18,7 @@ use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 use crate::wire::http::{Head, Method};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The judgement of one shard.
 pub(super) struct Guard {
@@ -43,21 +44,33 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Who sends a request; `None` where nobody is asked.
-    pub(super) fn judge(&mut self, head: &Head<'_>, now: Now) -> Result<Asker, Refused> {
-        let Some(guard) = &mut self.guard else { return Ok(None) };
-        let judged = found(guard, head, &self.options.session.origins, now);
+    fn judge(&mut self, driver: &D, key: Key, head: &Head<'_>, now: Now) -> Result<Asker, Refused> {
+        let judged = self.judge_quietly(driver, key, head, now);
         if let Err(refused) = &judged {
             self.tally_refused(*refused);
         }
         judged
     }
 
+    fn judge_quietly(&mut self, driver: &D, key: Key, head: &Head<'_>, now: Now) -> Result<Asker, Refused> {
+        let Some(guard) = &mut self.guard else { return Ok(None) };
+        let connection = self.connections.get(key);
+        let certified = connection.and_then(|connection| driver.certified(&connection.socket));
+        found(guard, head, certified.as_ref(), &self.options.session.origins, now)
+    }
+
     /// Whether a page of this origin, with this token, may open a socket at all.
-    pub(super) fn judge_opening(&mut self, head: &Head<'_>, now: Now) -> Result<Asker, Away> {
+    pub(super) fn judge_opening(
+        &mut self,
+        driver: &D,
+        key: Key,
+        head: &Head<'_>,
+        now: Now,
+    ) -> Result<Asker, Away> {
         if self.options.session.origins.is_foreign(head) {
             return Err(Away::Refused(self.counted(Refused::Origin)));
         }
-        self.judge(head, now).map_err(Away::Refused)
+        self.judge(driver, key, head, now).map_err(Away::Refused)
     }
 
     /// The plan, if who opens it may hear some of it; what they may not hear is left out when it opens.
@@ -69,24 +82,34 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Whether a request may be served at all. Sockets are judged when they open, and tell in their own way.
-    pub(super) fn permit(&mut self, route: &Route<'_>, head: &Head<'_>, now: Now) -> Result<(), Refused> {
+    pub(super) fn permit(
+        &mut self,
+        driver: &D,
+        key: Key,
+        route: &Route<'_>,
+        head: &Head<'_>,
+        now: Now,
+    ) -> Result<(), Refused> {
+        if self.is_open() {
+            return Ok(());
+        }
         let asker = match route {
             Route::Options(_) | Route::Socket(_) | Route::Document(_) => None,
             Route::Report(Report::Live | Report::Ready) => None,
             // Open to probes, which learn no channel's name from it.
-            Route::Report(Report::Health) => self.judge_quietly(head, now),
+            Route::Report(Report::Health) => self.judge_quietly(driver, key, head, now).ok().flatten(),
             Route::Letters | Route::RetryLetters => {
-                let asker = self.judge(head, now)?;
+                let asker = self.judge(driver, key, head, now)?;
                 self.may_do_all(&asker, head.method)?;
                 asker
             }
             Route::History(channel) => {
-                let asker = self.judge(head, now)?;
+                let asker = self.judge(driver, key, head, now)?;
                 self.may_read(&asker, channel)?;
                 asker
             }
             Route::Report(_) | Route::Stream(_) | Route::Publish(_) | Route::Batch => {
-                self.judge(head, now)?
+                self.judge(driver, key, head, now)?
             }
         };
         if let (Route::Publish(_) | Route::Batch, Some(grants)) = (route, &asker) {
@@ -97,11 +120,6 @@ impl<D: Driver> Shard<D> {
             guard.asker = asker;
         }
         Ok(())
-    }
-
-    fn judge_quietly(&mut self, head: &Head<'_>, now: Now) -> Asker {
-        let guard = self.guard.as_mut()?;
-        found(guard, head, &self.options.session.origins, now).ok().flatten()
     }
 
     /// Who sent the request that is served now.
@@ -172,15 +190,21 @@ fn is_all(reach: &Reach) -> bool {
     Pattern::parse("**").is_ok_and(|all| reach.extent(&all) == Extent::Whole)
 }
 
+/// A certificate counts where the request brings nothing else. As with a cookie a browser shows it for any page, so it
+/// counts only for those whose cookies do.
 fn found(
     guard: &mut Guard,
     head: &Head<'_>,
+    certified: Option<&Arc<Certified>>,
     origins: &credentials::Origins,
     now: Now,
 ) -> Result<Asker, Refused> {
     let now_s = now.unix_ms / 1000;
     let judged = match credentials::find(head, &guard.auth.cookie, origins)? {
-        None => Err(Denied::Missing),
+        None => match certified.filter(|_| origins.trusts_cookies(head)) {
+            Some(certified) => guard.door.certified(certified, now_s),
+            None => Err(Denied::Missing),
+        },
         Some(Credential::Token(token)) => guard.door.judge(&token, now_s),
         Some(Credential::ApiKey(key)) => guard.door.gate().service(&key),
     };

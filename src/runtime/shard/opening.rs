@@ -68,7 +68,7 @@ impl<D: Driver> Shard<D> {
             (Some(_), _) => deflate::negotiate(extensions),
         };
         let speech = speech(wanted, speaks_v1);
-        let asker = self.judge_opening(head, now);
+        let asker = self.judge_opening(driver, key, head, now);
         let plan = asker.and_then(|asker| {
             let plan = plan(wanted, speech, head.query, asked, agreed.is_some())
                 .ok_or(Away::Reason(Reason::InvalidChannel))?;

@@ -175,9 +175,8 @@ impl<D: Driver> Shard<D> {
         let form = Form::of(head, &self.options.session);
         let mut decoded = std::mem::take(&mut self.decoded);
         let mut route = self.route(publisher.door, head, &mut decoded);
-        if !self.is_open()
-            && let Ok(known) = &route
-            && let Err(refused) = self.permit(known, head, now)
+        if let Ok(known) = &route
+            && let Err(refused) = self.permit(driver, key, known, head, now)
         {
             route = Err(refused.refusal());
         }

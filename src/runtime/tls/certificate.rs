@@ -1,6 +1,8 @@
 //! What is needed of an X.509 certificate (RFC 5280 4.1) beside its verification, which rustls does: until when it is
 //! valid, and whom it names. Reads DER and never fails loudly: what is not as expected is not there.
+use crate::auth::Certified;
 use crate::event::unix_ms_of;
+use ring::digest;
 
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
@@ -24,25 +26,18 @@ const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 const NAMES_MAX: usize = 16;
 
 /// Whom a client's certificate names. It was verified: the authority in `tls.client_ca` has signed it, and it is valid.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Certified {
-    /// The common name of its subject.
-    pub common_name: Option<Box<str>>,
-    /// Its alternative names: hosts and URIs, in their order, 16 at most.
-    pub names: Vec<Box<str>>,
-}
-
-impl Certified {
-    /// The names in a certificate.
-    pub fn of(der: &[u8]) -> Certified {
-        let Some(fields) = Fields::of(der) else { return Certified::default() };
-        let names = fields.extensions.and_then(alternative_names).unwrap_or_default();
-        Certified { common_name: common_name(fields.subject), names }
-    }
-
-    /// The service that it stands for: its first alternative name, else its common name.
-    pub fn service(&self) -> Option<&str> {
-        self.names.first().or(self.common_name.as_ref()).map(|name| &**name)
+pub(super) fn certified(der: &[u8]) -> Certified {
+    let fields = Fields::of(der);
+    let names = fields.as_ref().and_then(|fields| alternative_names(fields.extensions?));
+    let names = names.filter(|names| !names.is_empty());
+    let subject = || fields.as_ref().and_then(|fields| common_name(fields.subject)).into_iter().collect();
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
+    Certified {
+        names: names.unwrap_or_else(subject),
+        // One whose end is not read ended long ago.
+        ends_at_s: validity_ms(der).map_or(0, |(_, end_ms)| end_ms / 1000),
+        fingerprint,
     }
 }
 
@@ -176,10 +171,9 @@ mod tests {
     #[test]
     fn names_and_dates_of_a_certificate_are_read() {
         let der = certificate();
-        let certified = Certified::of(&der);
-        assert_eq!(certified.common_name.as_deref(), Some("matcher"));
+        let certified = certified(&der);
         assert_eq!(certified.names, ["matcher.example".into(), "spiffe://a/b".into()]);
-        assert_eq!(certified.service(), Some("matcher.example"));
+        assert_eq!(Some(certified.ends_at_s * 1000), unix_ms_of("2054-04-15T22:02:46Z"));
         assert_eq!(
             validity_ms(&der),
             unix_ms_of("2026-11-28T22:02:46Z").zip(unix_ms_of("2054-04-15T22:02:46Z"))
@@ -187,17 +181,28 @@ mod tests {
     }
 
     #[test]
+    fn the_common_name_counts_only_where_there_is_no_other() {
+        let mut der = certificate();
+        // 2.5.29.17, alternative names, becomes 2.5.29.18, those of the issuer.
+        let at = der.windows(3).position(|id| id == ALTERNATIVE_NAMES).unwrap();
+        der[at + 2] = 0x12;
+        assert_eq!(certified(&der).names, ["matcher".into()]);
+        assert_ne!(certified(&der).fingerprint, certified(&certificate()).fingerprint);
+    }
+
+    #[test]
     fn what_is_cut_short_or_changed_is_not_there_and_never_a_panic() {
         let der = certificate();
         for end in 0..der.len() {
-            assert_eq!(Certified::of(&der[..end]), Certified::default());
+            let cut = certified(&der[..end]);
+            assert_eq!((cut.names.len(), cut.ends_at_s), (0, 0));
             assert_eq!(validity_ms(&der[..end]), None);
         }
         for at in 0..der.len() {
             for bit in 0..8 {
                 let mut changed = der.clone();
                 changed[at] ^= 1 << bit;
-                Certified::of(&changed);
+                certified(&changed);
                 validity_ms(&changed);
             }
         }

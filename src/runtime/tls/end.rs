@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::certificate::Certified;
 use super::handshakes::{Done, Job, UNDER_WAY_MAX, Verdict};
 use super::keeper::Certificates;
 use super::records::{Decrypted, End, decrypt};
@@ -168,11 +167,11 @@ impl TlsEnd {
         match (verdict, conn) {
             (Verdict::Continues, conn @ Some(_)) => session.state = State::Greeting { conn, queued: false },
             (Verdict::Open { resumed, certified }, Some(conn)) => {
-                if let Some(service) = certified.as_ref().and_then(Certified::service) {
-                    tracing::debug!(service, "a client has shown its certificate");
+                if let Some(certified) = &certified {
+                    tracing::debug!(names = ?certified.names, "a client has shown its certificate");
                 }
                 session.opened(resumed);
-                session.state = State::Open { conn, certified: certified.map(Rc::new) };
+                session.state = State::Open { conn, certified: certified.map(Arc::new) };
             }
             (Verdict::Failed, _) | (_, None) => return session.fail(&socket.fd, &outgoing),
         }

@@ -12,9 +12,10 @@ use rustix::thread::{gettid, sched_yield};
 use rustls::HandshakeKind;
 
 use super::Conn;
-use super::certificate::Certified;
+use super::certificate::certified;
 use super::keeper::Certificates;
 use super::records::{Advance, advance, farewell};
+use crate::auth::Certified;
 use crate::mailbox::doorbell::Doorbell;
 
 /// Steps that one shard has under way: enough to keep all threads busy from turn to turn.
@@ -116,7 +117,7 @@ fn step(conn: &mut Conn, incoming: &mut Vec<u8>, outgoing: &mut Vec<u8>) -> Verd
                 let certificate = conn.peer_certificates().and_then(<[_]>::first);
                 return Verdict::Open {
                     resumed: conn.handshake_kind() == Some(HandshakeKind::Resumed),
-                    certified: certificate.map(|certificate| Certified::of(certificate)),
+                    certified: certificate.map(|certificate| certified(certificate)),
                 };
             }
             Advance::Failed(error) => {

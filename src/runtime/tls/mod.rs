@@ -21,7 +21,6 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use certificate::Certified;
 pub use end::{Setup, TlsEnd};
 pub use files::{Files, Mistake, Part, look, mistakes};
 pub use keeper::{Keeper, start};

@@ -4,13 +4,14 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::Conn;
-use super::certificate::Certified;
 use super::records::{close_notify, encrypt, record_bytes};
+use crate::auth::Certified;
 
 /// Most bytes of a handshake that wait for a step, or for the rest of a message: a chain of client certificates is a few
 /// KiB. Less than a read of the shard, into whose buffer what is left of them goes.
@@ -66,7 +67,7 @@ pub(super) enum State {
     Away,
     Open {
         conn: Box<Conn>,
-        certified: Option<Rc<Certified>>,
+        certified: Option<Arc<Certified>>,
     },
     /// It came to nothing; what the peer still says is not heard.
     Failed,
@@ -104,7 +105,7 @@ impl TlsSocket {
 
     /// Whom the peer's verified certificate names, if it has shown one.
     #[must_use]
-    pub fn certified(&self) -> Option<Rc<Certified>> {
+    pub fn certified(&self) -> Option<Arc<Certified>> {
         match &self.session.borrow().state {
             State::Open { certified, .. } => certified.clone(),
             State::Greeting { .. } | State::Away | State::Failed => None,
