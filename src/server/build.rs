@@ -131,7 +131,7 @@ fn session(settings: &Settings) -> session::Options {
         event_bytes_max: settings.max_event_size,
         message_bytes_max: settings.max_message_size,
         subscriptions_max: settings.max_subscriptions_per_connection,
-        origins: Origins::new(&settings.cors.allowed_origins),
+        origins: origins(settings),
         echo: echoes(),
         stamp: match settings.stamp {
             Stamp::Validated => session::Stamp::Validated,
@@ -158,6 +158,12 @@ fn session(settings: &Settings) -> session::Options {
         },
         keep_expired: settings.dead_letters.expired,
     }
+}
+
+/// Without auth every address is one of loopback (`config::judge`).
+fn origins(settings: &Settings) -> Origins {
+    let origins = Origins::new(&settings.cors.allowed_origins);
+    if settings.auth.mode == AuthMode::Off { origins.on_loopback() } else { origins }
 }
 
 fn door(listener: &Listener) -> Door {

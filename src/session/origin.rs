@@ -1,15 +1,22 @@
 //! Which pages may read answers and open sockets (contract 12, 17): an `Origin` (RFC 6454) against the list of the
 //! settings. Cookies count as credentials only for pages that are on it, or are the server's own: a browser sends
-//! them with the requests of any page (cross-site WebSocket hijacking).
+//! them with the requests of any page (cross-site WebSocket hijacking). Where nobody is asked who they are, and only this
+//! machine can connect, a page is the server's own only under a name that is this machine's for certain: any other may be
+//! a stranger's, whose owner lets it point here for a while (DNS rebinding).
 
 use crate::wire::http::Head;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What a page of another origin may see of an answer beside its body.
 const EXPOSED: &str = "Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, WWW-Authenticate";
 
 /// The list. An empty one allows nobody but the server's own pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origins(Box<[Entry]>);
+pub struct Origins {
+    entries: Box<[Entry]>,
+    /// The server's own pages are only those whose host no stranger can name.
+    local_only: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
@@ -33,25 +40,38 @@ pub enum Allowed {
 impl Origins {
     /// From the texts of the settings, which are origins, `*`, `null`, or origins whose host begins with `*.`.
     pub fn new(texts: &[String]) -> Origins {
-        Origins(texts.iter().map(|text| entry(&text.to_ascii_lowercase())).collect())
+        let entries = texts.iter().map(|text| entry(&text.to_ascii_lowercase())).collect();
+        Origins { entries, local_only: false }
+    }
+
+    /// For a server that only this machine reaches and that asks nobody who they are: the machine is what keeps others out,
+    /// so no page of theirs may come in through a browser on it.
+    #[must_use]
+    pub fn on_loopback(self) -> Origins {
+        Origins { local_only: true, ..self }
+    }
+
+    /// Whether a page that may not ask may not send either: nothing but its origin could keep it out.
+    pub fn guards_writes(&self) -> bool {
+        self.local_only
     }
 
     /// What a page of `origin` may.
     pub fn allow(&self, origin: &str) -> Option<Allowed> {
-        if self.0.is_empty() {
+        if self.entries.is_empty() {
             return None;
         }
         if self.lists(origin) {
             return Some(Allowed::Page(origin.into()));
         }
-        self.0.contains(&Entry::Any).then_some(Allowed::Anybody)
+        self.entries.contains(&Entry::Any).then_some(Allowed::Anybody)
     }
 
     /// Whether `origin` is on the list by its name, not only by `*`.
     pub fn lists(&self, origin: &str) -> bool {
         let lower = origin.to_ascii_lowercase();
         let lower = without_default_port(&lower);
-        self.0.iter().any(|entry| match entry {
+        self.entries.iter().any(|entry| match entry {
             Entry::Any => false,
             Entry::Exact(known) => **known == *lower,
             Entry::Below(scheme, end) => {
@@ -63,7 +83,7 @@ impl Origins {
 
     /// Whether the request comes from a page that may not ask: of another origin, and not allowed.
     pub fn is_foreign(&self, head: &Head<'_>) -> bool {
-        head.origin.is_some_and(|origin| !is_same_origin(origin, head.host) && self.allow(origin).is_none())
+        head.origin.is_some_and(|origin| !self.is_own(origin, head.host) && self.allow(origin).is_none())
     }
 
     /// Whether the cookies of a request are its page's own doing: the page is the server's or on the list by name, or
@@ -71,11 +91,20 @@ impl Origins {
     /// either, and says by `Sec-Fetch-Site` when another site's page asked.
     pub fn trusts_cookies(&self, head: &Head<'_>) -> bool {
         match head.origin {
-            Some(origin) => is_same_origin(origin, head.host) || self.lists(origin),
+            Some(origin) => self.is_own(origin, head.host) || self.lists(origin),
             None => !head.field_lines().any(|(name, value)| {
                 name.eq_ignore_ascii_case("Sec-Fetch-Site") && matches!(value, b"cross-site" | b"same-site")
             }),
         }
+    }
+}
+
+impl Origins {
+    /// Whether a page comes from this server itself: its origin's host and port are those that it asks (RFC 6454 5). The
+    /// scheme is not compared: behind a proxy that ends TLS this server does not know its own.
+    fn is_own(&self, origin: &str, host: Option<&str>) -> bool {
+        let (Some((_, authority)), Some(host)) = (origin.split_once("://"), host) else { return false };
+        authority.eq_ignore_ascii_case(host) && !(self.local_only && may_be_a_strangers(host))
     }
 }
 
@@ -124,11 +153,15 @@ fn are_labels(text: &str) -> bool {
     text.split('.').all(is_label)
 }
 
-/// Whether a page comes from this server itself: its origin's host and port are those that it asks (RFC 6454 5). The
-/// scheme is not compared: behind a proxy that ends TLS this server does not know its own.
-fn is_same_origin(origin: &str, host: Option<&str>) -> bool {
-    let authority = origin.split_once("://").map(|(_, authority)| authority);
-    authority.is_some_and(|authority| host.is_some_and(|host| authority.eq_ignore_ascii_case(host)))
+/// Whether a name server decides what an authority means. An address means itself, and `localhost`, with whatever is
+/// below it, is this machine in every browser (RFC 6761 6.3).
+fn may_be_a_strangers(authority: &str) -> bool {
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split_once(']').is_none_or(|(address, _)| address.parse::<Ipv6Addr>().is_err());
+    }
+    let host = authority.split_once(':').map_or(authority, |(host, _)| host);
+    let top = host.rsplit_once('.').map_or(host, |(_, top)| top);
+    host.parse::<Ipv4Addr>().is_err() && !top.eq_ignore_ascii_case("localhost")
 }
 
 #[cfg(test)]
@@ -182,6 +215,40 @@ mod tests {
         assert!(page.fields().any(|field| field == ("Access-Control-Allow-Credentials", "true")));
         assert_eq!(origins(&[]).allow("https://app.example"), None);
         assert_eq!(origins(&["null"]).allow("null"), Some(Allowed::Page("null".into())));
+    }
+
+    #[test]
+    fn on_loopback_a_page_is_the_servers_own_only_under_a_name_that_no_stranger_has() {
+        let open = origins(&["https://app.example"]);
+        let (asked, local) = (open.clone(), open.on_loopback());
+        for (host, own) in [
+            ("localhost:8766", true),
+            ("LocalHost", true),
+            ("a.localhost:1", true),
+            ("127.0.0.1:8766", true),
+            ("[::1]:8766", true),
+            ("[::1]", true),
+            ("192.168.0.7:1", true),
+            ("evil.example:8766", false),
+            ("evil.example", false),
+            ("localhost.evil.example:1", false),
+            ("notlocalhost", false),
+            ("127.0.0.1.evil.example:1", false),
+            ("127.0.0.1evil", false),
+            ("[evil.example]:1", false),
+            ("[::1", false),
+            ("", false),
+            ("app.example", true),
+        ] {
+            let scheme = if host == "app.example" { "https" } else { "http" };
+            let text = format!("GET /ws/a HTTP/1.1\r\nHost: {host}\r\nOrigin: {scheme}://{host}\r\n\r\n");
+            let Ok(Some(head)) = head(text.as_bytes()) else { continue };
+            assert_eq!(local.is_foreign(&head), !own, "{host}");
+            assert!(!asked.is_foreign(&head), "{host}");
+            assert_eq!(may_be_a_strangers(host), !own || host == "app.example", "{host}");
+        }
+        let text = b"GET /ws/a HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+        assert!(!local.is_foreign(&head(text).unwrap().unwrap()), "who is no page sends no Origin");
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl<D: Driver> Shard<D> {
         now: Now,
     ) -> Result<(), Refused> {
         if self.is_open() {
-            return Ok(());
+            return self.permit_page(route, head);
         }
         let asker = match route {
             Route::Options(_) | Route::Socket(_) | Route::Document(_) => None,
@@ -120,6 +120,20 @@ impl<D: Driver> Shard<D> {
             guard.asker = asker;
         }
         Ok(())
+    }
+
+    /// Where nobody is asked who they are, what a page of a stranger sends through a browser on this machine changes
+    /// nothing: a browser sends it without asking, and keeps back the answer only. What is read is kept back so.
+    fn permit_page(&mut self, route: &Route<'_>, head: &Head<'_>) -> Result<(), Refused> {
+        let origins = &self.options.session.origins;
+        if head.origin.is_none() || !origins.guards_writes() || !origins.is_foreign(head) {
+            return Ok(());
+        }
+        match route {
+            Route::Publish(_) | Route::Batch | Route::RetryLetters => Err(self.counted(Refused::Origin)),
+            Route::Letters if head.method == Method::Delete => Err(self.counted(Refused::Origin)),
+            _ => Ok(()),
+        }
     }
 
     /// Who sent the request that is served now.
