@@ -2,8 +2,10 @@
 //! which id it was sent: both are forgotten with the connections and answers of their time.
 
 use super::format::{Details, Entry};
-use crate::event::{Event, Extras, Facts, Position, Priority};
+use crate::event::{BadEvent, DEAD_LETTERS, Event, Extras, Facts, Position, Priority, Text};
 use crate::stdx::clock::Now;
+use serde::Deserialize;
+use std::borrow::Cow;
 
 impl<'e> Entry<'e> {
     /// The entry of an event that was numbered.
@@ -25,7 +27,11 @@ impl<'e> Entry<'e> {
     /// The event again; `None` when the text is not one, which only somebody else can have written.
     #[must_use]
     pub fn event(&self, now: Now) -> Option<Event> {
-        let facts = Facts::read(self.text).ok()?;
+        let facts = match Facts::read(self.text) {
+            // What is told of a dead letter has its event inside, which may be as deep as any may.
+            Err(BadEvent::TooDeep) if self.channel == DEAD_LETTERS => kind_alone(self.text)?,
+            facts => facts.ok()?,
+        };
         Some(Event::new(self.text, &facts, self.extras(now), self.at_ms))
     }
 
@@ -43,6 +49,19 @@ impl<'e> Entry<'e> {
         };
         (extras != Extras::default()).then(|| Box::new(extras))
     }
+}
+
+/// The type of an event, however deep the rest is.
+fn kind_alone(text: &str) -> Option<Facts<'_>> {
+    #[derive(Deserialize)]
+    struct Told<'t> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'t, str>,
+    }
+    let Told { kind } = serde_json::from_str(text).ok()?;
+    let mut facts = Facts::default();
+    facts.kind = Text(Some(kind));
+    Some(facts)
 }
 
 fn details(extras: &Extras) -> Details<'_> {

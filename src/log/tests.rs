@@ -2,7 +2,9 @@
 //! `tests/crash`.
 
 use super::*;
-use crate::event::{Channel, Event, Extras, Facts, Position, Priority};
+use crate::event::{
+    BadEvent, Channel, DEAD_LETTERS, DEPTH_MAX, Event, Extras, Facts, Position, Priority, Text,
+};
 use crate::stdx::clock::Now;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -246,4 +248,20 @@ fn an_event_comes_back_as_it_was() {
     let back = entry.event(NOW).unwrap();
     assert_eq!((back.text(), back.extras(), back.at_ms()), (text, Some(&extras), 77));
     assert_eq!((back.kind(), back.source()), (Some("t"), Some("s")));
+}
+
+#[test]
+fn a_letter_of_the_deepest_event_comes_back() {
+    let lists = DEPTH_MAX - 1;
+    let deepest = format!(r#"{{"x":{}{}}}"#, "[".repeat(lists), "]".repeat(lists));
+    assert!(Facts::read(&deepest).is_ok());
+    let letter = format!(r#"{{"type":"dead_letter","event":{deepest}}}"#);
+    assert!(matches!(Facts::read(&letter), Err(BadEvent::TooDeep)), "as it was lost");
+    let mut facts = Facts::default();
+    facts.kind = Text(Some("dead_letter".into()));
+    let event = Event::new(&letter, &facts, None, 77);
+    let back = |channel| Entry::of(&event, channel, Position { epoch: 1, offset: 1 }, NOW).event(NOW);
+    let told = back(DEAD_LETTERS).unwrap();
+    assert_eq!((told.text(), told.kind(), told.at_ms()), (&*letter, Some("dead_letter"), 77));
+    assert!(back("c").is_none(), "nobody else writes one");
 }
