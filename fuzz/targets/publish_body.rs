@@ -30,6 +30,7 @@ fn options() -> Options {
         compression_bytes_min: None,
         router: RouterLimits::default(),
         keep_expired: false,
+        keep_refused: false,
     }
 }
 

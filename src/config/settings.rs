@@ -215,8 +215,9 @@ settings! {
         /// Whether each event with a ttl becomes one when that ends and nobody has received it; else only those that were
         /// published with keep: true.
         expired: bool = false, Flag;
-        /// Whether an event that a schema refuses becomes one.
-        refused: Planned = Planned("false");
+        /// Whether an event that a schema refuses becomes one, if its publisher may publish there. The answer is 400 all the
+        /// same.
+        refused: bool = false, Flag;
     }
 
     /// Where durable channels are kept (contract 11).

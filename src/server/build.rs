@@ -157,6 +157,7 @@ fn session(settings: &Settings) -> session::Options {
             multi_queue: settings.router.multi_queue,
         },
         keep_expired: settings.dead_letters.expired,
+        keep_refused: settings.dead_letters.refused && settings.dead_letters.events > 0,
     }
 }
 

@@ -1,9 +1,11 @@
 //! What is asked of dead letters over HTTP (`/dead-letters`), and how the answers look.
 
-use super::Refusal;
+use super::admission::{Admitted, Draft, Limits, bad_event};
 use super::history::{PAGE_DEFAULT, PAGE_MAX};
 use super::query::{position, refusal, time};
-use crate::event::{Cause, Channel, Event, Position};
+use super::{Options, Refusal, cloudevents};
+use crate::event::{Cause, Channel, Event, Extras, Facts, Position};
+use crate::stdx::clock::Now;
 use crate::wire::http::query;
 use serde_json::{Value, json};
 
@@ -104,6 +106,24 @@ fn filter(wanted: &mut LetterQuery, name: &str, value: &str, faults: &mut Faults
         _ => return false,
     }
     true
+}
+
+/// Checks a letter's event as it was when it was published: what has the attributes of a CloudEvent is one.
+///
+/// # Errors
+/// 400 or 413 as a [`Refusal`]: it would be refused now.
+pub fn admit<'l>(
+    channel: &'l str,
+    text: &'l str,
+    extras: Extras,
+    limits: &Limits,
+    options: &Options,
+    now: Now,
+) -> Result<Admitted<'l>, Refusal> {
+    let mut facts = Facts::read(text).map_err(bad_event)?;
+    let cloud = cloudevents::recognise(text, &mut facts);
+    let draft = Draft { channel: channel.into(), text, facts, extras: Some(Box::new(extras)), cloud };
+    draft.pass(None, limits, options, now)
 }
 
 /// There is no letter of this id.

@@ -77,6 +77,8 @@ pub struct Options {
     pub router: RouterLimits,
     /// Every event with a time to live becomes a dead letter if it expires unseen.
     pub keep_expired: bool,
+    /// Events that no schema lets through become dead letters.
+    pub keep_refused: bool,
 }
 
 impl Options {
@@ -152,6 +154,7 @@ pub(crate) mod tests_support {
             compression_bytes_min: None,
             router: RouterLimits::default(),
             keep_expired: false,
+            keep_refused: false,
         }
     }
 }

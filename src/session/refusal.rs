@@ -1,5 +1,6 @@
 //! A request that is not done: status, and a body that says what, for people and for programs (contract 3.3).
 
+use crate::event::{Channel, Event};
 use serde_json::{Map, Value, json};
 
 /// One refused request.
@@ -17,13 +18,24 @@ pub struct Refusal {
     pub fields: Vec<(&'static str, String)>,
     /// The connection ends after the answer.
     pub close: bool,
+    /// What no schema let through, where such events are kept.
+    pub misfit: Option<Box<Misfit>>,
+}
+
+/// An event that was refused for what it is, and would have been let in otherwise.
+#[derive(Debug)]
+pub struct Misfit {
+    /// Where to.
+    pub channel: Channel,
+    /// As it was published.
+    pub event: Event,
 }
 
 impl Refusal {
     /// A refusal without further facts.
     pub fn new(status: u16, error: &'static str, message: impl Into<String>) -> Refusal {
         let message = message.into();
-        Refusal { status, error, message, facts: Map::new(), fields: Vec::new(), close: false }
+        Refusal { status, error, message, facts: Map::new(), fields: Vec::new(), close: false, misfit: None }
     }
 
     /// Adds a fact to the body.
@@ -42,6 +54,12 @@ impl Refusal {
     pub fn closing(mut self) -> Refusal {
         self.close = true;
         self
+    }
+
+    /// Hands on the event that was refused.
+    pub fn keeping(self, channel: &str, event: Event) -> Refusal {
+        let misfit = Channel::parse(channel).ok().map(|channel| Box::new(Misfit { channel, event }));
+        Refusal { misfit, ..self }
     }
 
     /// Names one field at fault by its JSON pointer (RFC 6901).

@@ -142,6 +142,7 @@ impl Plan {
             session: session::Options {
                 schemas: None,
                 keep_expired: false,
+                keep_refused: false,
                 event_bytes_max: EVENT_BYTES_MAX,
                 message_bytes_max: 1000,
                 subscriptions_max: self.subscriptions_max,

@@ -1,7 +1,7 @@
 //! One value of every key that is built.
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-pub(super) const SAMPLES: [(&str, &str, &str); 83] = [
+pub(super) const SAMPLES: [(&str, &str, &str); 84] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -46,6 +46,7 @@ pub(super) const SAMPLES: [(&str, &str, &str); 83] = [
     ("dead_letters.bytes", "4096", "4096"),
     ("dead_letters.ttl", "0.5", "0.5"),
     ("dead_letters.expired", "true", "true"),
+    ("dead_letters.refused", "true", "true"),
     ("storage.dir", "/var/lib/courier", "/var/lib/courier"),
     ("storage.fsync", "always", "always"),
     ("storage.fsync_interval_ms", "10", "10"),

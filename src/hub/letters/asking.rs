@@ -193,7 +193,7 @@ impl Hub {
                 };
                 gone.push(*id);
                 self.counters.dead_letters += 1;
-                self.desk.waiting.push(dead);
+                self.desk.wait(dead);
             }
         }
         self.forget_letters("dead_letter.retried", gone);

@@ -55,8 +55,9 @@ impl Dead {
 
 /// What a shard does with dead letters.
 pub(super) struct Desk {
-    /// Those of this turn, where this shard keeps them.
+    /// Those of this turn, where this shard keeps them, and their bytes.
     waiting: Vec<Dead>,
+    waiting_bytes: usize,
     /// Letters that are gone, to be told: by what, and which.
     gone: Vec<(&'static str, Vec<Position>)>,
     pub(super) letters: Letters,
@@ -70,11 +71,23 @@ impl Desk {
     pub fn new(bounds: LetterBounds) -> Desk {
         Desk {
             waiting: Vec::new(),
+            waiting_bytes: 0,
             gone: Vec::new(),
             letters: Letters::new(bounds),
             keepsakes: Keepsakes::default(),
             unread: None,
         }
+    }
+
+    /// Whether one more of so many bytes may wait for the end of the turn: no more than are kept together.
+    fn has_room(&self, bytes: usize) -> bool {
+        let LetterBounds { events_max, bytes_max, .. } = self.letters.bounds;
+        self.waiting.len() < events_max && self.waiting_bytes + bytes <= bytes_max
+    }
+
+    fn wait(&mut self, dead: Dead) {
+        self.waiting_bytes += dead.event.frame().len();
+        self.waiting.push(dead);
     }
 
     /// Whether something has a time.
@@ -99,23 +112,24 @@ impl Hub {
         self.counters.dead_letters += 1;
         let owner = self.owner(DEAD_LETTERS);
         let loops = dead.channel.as_str() == DEAD_LETTERS;
+        let bytes = dead.event.frame().len();
         let has_room = match owner == self.options.shard {
-            true => self.desk.waiting.len() < self.desk.letters.bounds.events_max,
-            false => self.keeps_letters() && self.post.has_room(owner, dead.event.frame().len()),
+            true => self.desk.has_room(bytes),
+            false => self.keeps_letters() && self.post.has_room(owner, bytes),
         };
         if loops || !has_room {
             self.counters.dead_letters_dropped += 1;
             return;
         }
         match owner == self.options.shard {
-            true => self.desk.waiting.push(dead),
+            true => self.desk.wait(dead),
             false => self.post.push(owner, Mail::Bury(Box::new(dead))),
         }
     }
 
     /// Another shard gives an event up.
     pub(super) fn bury_here(&mut self, dead: Dead) {
-        self.desk.waiting.push(dead);
+        self.desk.wait(dead);
     }
 
     /// Makes letters of what this turn gave up, and tells of those that are gone.
@@ -128,6 +142,7 @@ impl Hub {
             let event = Event::new(&text, &Facts::read(&text).expect("made as JSON"), None, at_ms);
             self.tell_on(&channel, &event, now_us, outlet);
         }
+        self.desk.waiting_bytes = 0;
         for dead in std::mem::take(&mut self.desk.waiting) {
             let (event, event_at) = announcement(&dead, at_ms);
             let id = self.tell_on(&channel, &event, now_us, outlet);

@@ -73,3 +73,25 @@ fn letters_stay_within_their_bounds_and_no_letter_has_letters() {
     story.wait_until(20 * SECOND_US);
     assert_eq!(story.letters(), [], "they are ten seconds old");
 }
+
+#[test]
+fn no_more_wait_for_the_end_of_a_turn_than_are_kept() {
+    let bounds = LetterBounds { events_max: 100, bytes_max: 1_000, age_max_ms: 0 };
+    let mut story = Story::new(Options { letters: bounds, ..options() });
+    let text = format!(r#"{{"x":"{}"}}"#, "x".repeat(300));
+    for _ in 0..50 {
+        story.hub.bury(Dead {
+            channel: Channel::parse("a").unwrap(),
+            event: Event::new(&text, &Facts::default(), None, 0),
+            position: None,
+            cause: Cause::Refused,
+            detail: "it does not fit".into(),
+            attempts: 0,
+            subscription: None,
+        });
+    }
+    assert_eq!(story.hub.counters.dead_letters_dropped, 47, "three are less than a thousand bytes");
+    story.wait_until(SECOND_US);
+    assert!(story.letters().iter().all(|(cause, event)| (cause, event) == (&Cause::Refused, &text)));
+    assert_eq!(story.hub.counters.dead_letters, 50);
+}

@@ -177,11 +177,13 @@ impl<D: Driver> Shard<D> {
 
     /// Whether whoever sent the request that is served now may publish to a channel.
     pub(super) fn may_publish(&mut self, channel: &str) -> Result<(), Refused> {
-        let Some(guard) = &self.guard else { return Ok(()) };
-        match &guard.asker {
-            Some(grants) if grants.may_publish(channel) => Ok(()),
-            _ => Err(self.counted(Refused::Publish)),
-        }
+        if self.lets_publish(channel) { Ok(()) } else { Err(self.counted(Refused::Publish)) }
+    }
+
+    /// The same, when nothing is refused because of it.
+    pub(super) fn lets_publish(&self, channel: &str) -> bool {
+        let Some(guard) = &self.guard else { return true };
+        guard.asker.as_ref().is_some_and(|grants| grants.may_publish(channel))
     }
 
     /// Counts a refusal, and answers it.

@@ -4,13 +4,13 @@
 use super::super::driver::Driver;
 use super::Shard;
 use super::publishing::{Outcome, not_published};
-use crate::event::{Channel, Extras, Position, Priority};
+use crate::event::{Cause, Channel, DEAD_LETTERS, Extras, Position, Priority};
 use crate::hub::{
-    Answer as PublishAnswer, Letter, LetterAnswer, LetterAsk, LetterFilter, Origin, Retried, RetryOrder,
+    Answer as PublishAnswer, Dead, Letter, LetterAnswer, LetterAsk, LetterFilter, Origin, Retried, RetryOrder,
 };
 use crate::mailbox::drain::Stage;
 use crate::session::Refusal;
-use crate::session::admission::{self, Admitted};
+use crate::session::admission::Admitted;
 use crate::session::letters::{self, LetterQuery};
 use crate::session::publisher::{Form, Publisher, Settled};
 use crate::stdx::clock::Now;
@@ -41,6 +41,25 @@ impl<D: Driver> Shard<D> {
     /// that is somebody on this machine, or the operator has written `auth: insecure`.
     fn may_handle_letters(&self, _: &Head<'_>) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    /// An event that no schema lets through becomes a letter, if nothing else was in its way.
+    #[cold]
+    pub(super) fn keep_misfit(&mut self, refusal: &Refusal) {
+        let Some(misfit) = &refusal.misfit else { return };
+        let channel = misfit.channel.as_str();
+        if channel == DEAD_LETTERS || !self.lets_publish(channel) {
+            return;
+        }
+        self.hub.bury(Dead {
+            channel: misfit.channel.clone(),
+            event: misfit.event.clone(),
+            position: None,
+            cause: Cause::Refused,
+            detail: format!("{}: {}", refusal.error, refusal.message).into(),
+            attempts: 0,
+            subscription: None,
+        });
     }
 
     /// `/dead-letters` and `/dead-letters/retry`.
@@ -152,7 +171,7 @@ impl<D: Driver> Shard<D> {
         };
         let (limits, options) = (&self.options.limits, &self.options.session);
         let channel = letter.channel.as_str();
-        let admitted = admission::admit_made(channel, letter.event(), &extras, limits, options, now);
+        let admitted = letters::admit(channel, letter.event(), extras, limits, options, now);
         let Admitted { channel, event, .. } = admitted?;
         Ok(self.hand_in(driver, &channel, event, origin, now))
     }

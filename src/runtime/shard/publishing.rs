@@ -83,6 +83,7 @@ impl<D: Driver> Shard<D> {
         self.hub.counters.publishes_refused += 1;
         if refusal.error == admission::MISFIT {
             self.count_misfit(refusal.facts.get("event_type").and_then(|kind| kind.as_str()));
+            self.keep_misfit(refusal);
         }
     }
 

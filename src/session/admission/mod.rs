@@ -179,7 +179,13 @@ impl<'b> Draft<'b> {
             extras.keep = extras.expires_us.is_some() && (extras.keep || options.keep_expired);
         }
         let place = match &options.schemas {
-            Some(policy) => schema::check(policy, &channel, text, &facts, cloud)?,
+            Some(policy) => match schema::check(policy, &channel, text, &facts, cloud) {
+                Err(refusal) if options.keep_refused => {
+                    let event = Event::new(text, &facts, extras, now.unix_ms);
+                    return Err(refusal.keeping(&channel, event));
+                }
+                checked => checked?,
+            },
             None => None,
         };
         let text = stamped(text, &facts, place, options.stamp, now);
@@ -218,14 +224,6 @@ fn check_source(facts: &Facts<'_>, service: Option<&str>) -> Result<(), Refusal>
 fn add_kind(to: &mut Map<String, Value>, facts: &Facts<'_>) {
     to.insert("event_type".to_owned(), json!(facts.kind.0));
 }
-
-/// An event's type, short enough to be told.
-fn cut_kind(kind: &str) -> &str {
-    kind.char_indices().nth(KIND_CHARS_TOLD).map_or(kind, |(at, _)| &kind[..at])
-}
-
-/// Of a type that somebody made up.
-const KIND_CHARS_TOLD: usize = 100;
 
 #[cfg(test)]
 mod tests {

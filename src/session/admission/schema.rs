@@ -1,6 +1,5 @@
 //! An event against the schemas of its type (contract 13), and the words when it does not fit.
 
-use super::cut_kind;
 use crate::event::Facts;
 use crate::schema::{Faults, Place, Policy, Verdict};
 use crate::session::Refusal;
@@ -88,6 +87,14 @@ fn refusal(message: String, facts: &Facts<'_>) -> Refusal {
     Refusal::new(400, MISFIT, message).fact("event_type", facts.kind.0.as_deref().map(cut_kind))
 }
 
+/// An event's type, short enough to be told.
+fn cut_kind(kind: &str) -> &str {
+    kind.char_indices().nth(KIND_CHARS_TOLD).map_or(kind, |(at, _)| &kind[..at])
+}
+
+/// Of a type that somebody made up.
+const KIND_CHARS_TOLD: usize = 100;
+
 #[cfg(test)]
 mod tests {
     use super::super::{Limits, Said, admit};
@@ -129,6 +136,18 @@ mod tests {
         let fields: Vec<&str> = errors.iter().map(|error| error["field"].as_str().unwrap()).collect();
         assert_eq!(fields, ["/user_id", "/progress"]);
         assert_eq!(refusal.message, "/user_id must be a string; /progress must be at most 1");
+    }
+
+    #[test]
+    fn what_is_refused_is_handed_on_as_it_came_where_it_is_to_be_kept() {
+        let off = options(Mode::Known, Stamp::Validated);
+        assert!(published(&off, &progress("1.5")).unwrap_err().misfit.is_none());
+        let kept = Options { keep_refused: true, ..off };
+        let misfit = published(&kept, &progress("1.5")).unwrap_err().misfit.unwrap();
+        assert_eq!((misfit.channel.as_str(), misfit.event.text()), ("c", &*progress("1.5")));
+        assert_eq!(misfit.event.kind(), Some("backtest.progress"));
+        assert!(published(&kept, "{}").unwrap_err().misfit.is_none(), "that is no event");
+        assert!(published(&kept, &progress("0.5")).is_ok());
     }
 
     #[test]

@@ -102,6 +102,15 @@ pub fn admit<'b>(
     Draft { channel, text, facts, extras, cloud: true }.pass(said.service, limits, options, now)
 }
 
+/// Whether an event that was published before is a CloudEvent; then its `time` is its timestamp.
+pub(super) fn recognise<'b>(text: &'b str, facts: &mut Facts<'b>) -> bool {
+    let Ok(told) = check(text) else { return false };
+    if told.time.is_some() {
+        facts.timestamp = Text(told.time);
+    }
+    true
+}
+
 /// What a CloudEvent says that other events say elsewhere.
 struct Told<'e> {
     time: Option<Cow<'e, str>>,
