@@ -1,6 +1,7 @@
 //! From schema files to compiled forms. Every mistake is found at once: the file, where in it, and what is wrong. Nothing
 //! is ever fetched: a reference leads within its file or nowhere.
 
+use super::cost;
 use super::form::{self, Form};
 use super::reading::EventText;
 use super::words::cut;
@@ -24,9 +25,6 @@ pub const FILE_BYTES_MAX: usize = 256 * 1024;
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an event type's name.
 pub const KIND_BYTES_MAX: usize = 100;
-/// Parts that a schema may have when each reference is replaced by what it leads to: doubled thirty times over,
-/// references would take a second for one event.
-const PARTS_MAX: usize = 100_000;
 
 /// A schema file, read.
 pub struct Source {
@@ -88,11 +86,8 @@ pub fn compile(source: &Source) -> Result<Compiled, Vec<Mistake>> {
         }
         stray_references(&schema, &schema, &mut String::new(), &mut found);
     }
-    if found.is_empty() && form::parts(&schema, PARTS_MAX) >= PARTS_MAX {
-        found.push((
-            String::new(),
-            format!("has more than {PARTS_MAX} parts, counting those it refers to each time"),
-        ));
+    if found.is_empty() {
+        found.extend(cost::judge(&schema).err());
     }
     let mut forms = Vec::new();
     if found.is_empty() {
@@ -244,7 +239,7 @@ fn percent_decoded(pointer: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn build(schema: &Value) -> Result<Validator<EventText>, (String, String)> {
+pub(super) fn build(schema: &Value) -> Result<Validator<EventText>, (String, String)> {
     options_for::<EventText>()
         .with_draft(Draft::Draft202012)
         .offline()

@@ -7,7 +7,6 @@ use super::words::Faults;
 use crate::event::{Pattern, matches};
 use jsonschema::Validator;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Steps along `$ref` and `allOf` on the way to the fields that a form requires.
@@ -141,53 +140,5 @@ const NAMES_MAX: usize = 100;
 fn add(name: &str, names: &mut Vec<Box<str>>) {
     if names.len() < NAMES_MAX && !names.iter().any(|known| &**known == name) {
         names.push(name.into());
-    }
-}
-
-/// How many parts a schema has when each reference within it is replaced by what it leads to, as far as `max`. A
-/// reference back into what is being counted is one part: it ends with the event.
-pub fn parts(schema: &Value, max: usize) -> usize {
-    let mut counting = Counting { whole: schema, known: HashMap::new(), max };
-    counting.parts(schema)
-}
-
-struct Counting<'s> {
-    whole: &'s Value,
-    /// By reference; `None`: being counted.
-    known: HashMap<&'s str, Option<usize>>,
-    max: usize,
-}
-
-impl<'s> Counting<'s> {
-    fn parts(&mut self, part: &'s Value) -> usize {
-        let sum = match part {
-            Value::Object(map) => {
-                let mut sum = 1usize;
-                for (name, value) in map {
-                    let more = match (name.as_str(), value) {
-                        ("$ref", Value::String(to)) => self.referred(to),
-                        ("$defs" | "const" | "enum" | "default" | "examples", _) => 0,
-                        _ => self.parts(value),
-                    };
-                    sum = sum.saturating_add(more);
-                }
-                sum
-            }
-            Value::Array(list) => list.iter().fold(0usize, |sum, item| sum.saturating_add(self.parts(item))),
-            _ => 0,
-        };
-        sum.min(self.max)
-    }
-
-    fn referred(&mut self, to: &'s str) -> usize {
-        if let Some(known) = self.known.get(to) {
-            return known.unwrap_or(1);
-        }
-        let target = to.strip_prefix('#').and_then(|pointer| self.whole.pointer(pointer));
-        let Some(target) = target else { return 1 };
-        self.known.insert(to, None);
-        let parts = self.parts(target);
-        self.known.insert(to, Some(parts));
-        parts
     }
 }

@@ -3,6 +3,7 @@
 //! only if its type has a schema; of all others this room looks up the type and no more.
 
 mod compile;
+mod cost;
 mod document;
 mod form;
 mod reading;

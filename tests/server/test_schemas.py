@@ -257,6 +257,32 @@ class TestCommandLine:
         assert f"{worse}: /anyOf/1/properties/x/pattern: " in ended.stderr
         assert run_to_end("schema", "check", good).returncode == 0
 
+    def test_check_refuses_references_that_double_the_work_with_each_level(self, tmp_path):
+        """Such a file once passed, and one event of 128 levels then held a core for good."""
+        twice, tree = tmp_path / "twice.json", tmp_path / "tree.json"
+        twice.write_text('{"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}')
+        tree.write_text('{"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}, "n": {"type": "integer"}}}')
+        ended = run_to_end("schema", "check", twice, tree)
+        assert ended.returncode == 1
+        assert ended.stdout == f"{tree}: ok, event type tree, 1 form\n"
+        assert ended.stderr.startswith(
+            f"{twice}: /properties/a: leads back to itself more than once for the same value "
+            "(/properties/a/allOf/0/$ref, /properties/a/allOf/1/$ref)"
+        )
+        ended = run_to_end("serve", settings={"schemas.dir": tmp_path, "port": 0})
+        assert ended.returncode == 1 and f"{twice}: /properties/a: leads back" in ended.stderr
+
+    def test_an_event_as_deep_as_may_be_is_judged_by_a_schema_that_turns_back(self, start_courier, tmp_path):
+        (tmp_path / "tree.json").write_text(
+            '{"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}, "n": {"type": "integer"}}}'
+        )
+        courier = start_courier({"schemas.dir": tmp_path})
+        deep = lambda n: '{"type":"tree",' + '"left":{"right":{' * 60 + f'"n":{n}' + "}}" * 60 + "}"  # noqa: E731
+        assert courier.post("/publish/a", deep(1).encode()).status == 200
+        detail = refused(courier, deep('"one"').encode())
+        (field,) = fields(detail)
+        assert field.startswith("/left/right/left") and len(field) == 201, "it is told as far as pointers are"
+
     def test_test_names_each_failing_field(self, tmp_path):
         good, bad = tmp_path / "good.json", tmp_path / "bad.json"
         good.write_text(json.dumps(PROGRESS))
