@@ -3,7 +3,6 @@
 import json
 import socket
 import ssl
-import struct
 import subprocess
 
 import pytest
@@ -186,26 +185,6 @@ class TestStrangers:
         assert tls_stats(courier)["failed"] == 1
         assert courier.get("/health/live").status == 200
 
-    def test_a_record_that_is_not_authentic_ends_the_connection(self, start_tls, authority):
-        courier = start_tls()
-        with socket.create_connection(("127.0.0.1", courier.tls_port), 10) as raw:
-            secure = Memory(raw, authority.context())
-            secure.handshake()
-            raw.sendall(b"\x17\x03\x03" + struct.pack(">H", 100) + b"\x00" * 100)
-            with pytest.raises(ssl.SSLError, match="(?i)bad.record.mac"):
-                secure.receive()
-        wait_until(lambda: tls_stats(courier)["sockets"] == 0)
-
-    def test_a_record_that_is_cut_short_ends_with_its_connection(self, start_tls, authority):
-        courier = start_tls()
-        with socket.create_connection(("127.0.0.1", courier.tls_port), 10) as raw:
-            secure = Memory(raw, authority.context())
-            secure.handshake()
-            secure.tls.write(encode_request("POST", "/publish/a", b'{"n":1}'))
-            raw.sendall(secure.outgoing.read()[:-5])
-        wait_until(lambda: tls_stats(courier)["sockets"] == 0)
-        assert courier.stats()["shards"][0]["published"] + courier.stats()["shards"][1]["published"] == 0
-
     def test_a_slow_handshake_is_cut_at_the_limit(self, start_tls):
         courier = start_tls(more="limits: {head_timeout: 1}\n")
         silent, half = RawConnection(courier.tls_port), RawConnection(courier.tls_port)
@@ -214,56 +193,6 @@ class TestStrangers:
             assert peer.ends()
         wait_until(lambda: tls_stats(courier)["sockets"] == 0)
         assert tls_stats(courier)["failed"] == 1, "who says nothing has begun nothing"
-
-    def test_a_handshake_and_a_request_a_byte_at_a_time_are_heard(self, start_tls, authority):
-        courier = start_tls()
-        with socket.create_connection(("127.0.0.1", courier.tls_port), 10) as raw:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            secure = Memory(raw, authority.context(), pieces=1)
-            secure.handshake()
-            secure.send(encode_request("POST", "/publish/a", b'{"n":1}'))
-            assert b"200 OK" in secure.receive()
-
-    def test_a_record_per_byte_is_heard(self, start_tls, authority):
-        courier = start_tls()
-        with RawConnection(courier.tls_port, context=authority.context()) as peer:
-            for byte in encode_request("POST", "/publish/a", b'{"n":1}'):
-                peer.socket.send(bytes([byte]))
-            assert peer.reply().status == 200
-
-
-class Memory:
-    """A client whose records a test can see: TLS in memory, bytes over a socket of its own."""
-
-    def __init__(self, raw: socket.socket, context: ssl.SSLContext, pieces: int = 1 << 20):
-        self.raw, self.pieces = raw, pieces
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
-
-    def _step(self, act):
-        while True:
-            try:
-                return act()
-            except ssl.SSLWantReadError:
-                self._push()
-                received = self.raw.recv(65536)
-                self.incoming.write(received) if received else self.incoming.write_eof()
-            finally:
-                self._push()
-
-    def _push(self):
-        data = self.outgoing.read()
-        for at in range(0, len(data), self.pieces):
-            self.raw.sendall(data[at : at + self.pieces])
-
-    def handshake(self):
-        self._step(self.tls.do_handshake)
-
-    def send(self, data: bytes):
-        self._step(lambda: self.tls.write(data))
-
-    def receive(self) -> bytes:
-        return self._step(lambda: self.tls.read(65536))
 
 
 class TestLarge:

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::handshakes::{Done, Job, UNDER_WAY_MAX, Verdict};
 use super::keeper::Certificates;
-use super::records::{Decrypted, End, decrypt};
+use super::records::{Decrypted, End, PLAINTEXT_BYTES_MAX, decrypt};
 use super::session::{Flushed, HANDSHAKE_BYTES_MAX, Ledger, Session, State, TlsSocket, receive};
 use crate::hub::Sent;
 use crate::mailbox::doorbell::Doorbell;
@@ -27,8 +27,9 @@ const CHUNK_BYTES_SCARCE: usize = 4 * 1024;
 /// Ciphertext that the kernel did not take, over all sessions of the shard, from which on there is little per session.
 const OWED_BYTES_MAX: usize = 64 << 20;
 
-/// Ciphertext of one read: as the scratch of the shard, into which it is decrypted.
-const READ_BYTES: usize = 64 * 1024;
+/// Ciphertext of one read: so much less than the scratch of the shard, into which it is decrypted, that the record has room
+/// which the last step of a handshake has decrypted already.
+const READ_BYTES: usize = 64 * 1024 - PLAINTEXT_BYTES_MAX;
 
 /// A read of a handshake: a flight of a client is rarely more than 2 KiB.
 const GREETING_BYTES: usize = 16 * 1024;
@@ -247,14 +248,20 @@ impl TlsEnd {
             return Received::End;
         }
         // What is decrypted is shorter than what was encrypted, so all of it has room.
-        let room = into.len().min(self.cipher.len());
+        let room = into.len().saturating_sub(PLAINTEXT_BYTES_MAX).min(self.cipher.len());
         loop {
             let kept = session.kept().len();
             self.cipher[..kept].copy_from_slice(session.kept());
             let received = receive(&socket.fd, &mut self.cipher[kept..room]);
             let total = kept + received.unwrap_or(0);
-            let State::Open { conn, .. } = &mut session.state else { return Received::End };
-            let Decrypted { bytes, taken, answer, end } = decrypt(conn, &mut self.cipher[..total], into);
+            // Should this panic, the session is gone: nothing more may be said in one that is not as it should be.
+            let State::Open { mut conn, certified } = std::mem::replace(&mut session.state, State::Away)
+            else {
+                return Received::End;
+            };
+            let decrypted = decrypt(&mut conn, &mut self.cipher[..total], into);
+            session.state = State::Open { conn, certified };
+            let Decrypted { bytes, taken, answer, end } = decrypted;
             session.keep(self.cipher[taken..total].to_vec());
             match end {
                 End::Failed => session.fail(&socket.fd, &answer),

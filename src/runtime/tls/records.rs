@@ -10,8 +10,11 @@ use super::Conn;
 /// A record's header: type, version, length (RFC 8446 5.1).
 const HEADER_BYTES: usize = 5;
 
+/// What the longest record says (RFC 8446 5.1).
+pub(super) const PLAINTEXT_BYTES_MAX: usize = 1 << 14;
+
 /// The longest record of any version, encrypted (RFC 5246 6.2.3).
-const RECORD_BYTES_MAX: usize = (1 << 14) + 2048;
+const RECORD_BYTES_MAX: usize = PLAINTEXT_BYTES_MAX + 2048;
 
 /// Change of cipher, alert, handshake, data.
 const KINDS: std::ops::RangeInclusive<u8> = 20..=23;
@@ -110,9 +113,12 @@ pub(super) fn advance(conn: &mut Conn, incoming: &mut [u8], outgoing: &mut Vec<u
     (discard, advance)
 }
 
-/// The alert that says what was wrong. Looks at no more input: a session fails once.
+/// The alert that says what was wrong. Looks at no more input: a session fails once, and rustls panics when it is to look
+/// and does not get again what it has kept of a message that is not whole. It has its say before it looks.
 pub(super) fn farewell(conn: &mut Conn, outgoing: &mut Vec<u8>) {
-    while let (_, Advance::Further) = advance(conn, &mut [], outgoing) {}
+    while conn.wants_write() {
+        let (_, Advance::Further) = advance(conn, &mut [], outgoing) else { return };
+    }
 }
 
 /// Appends a record of a session's own to `out`.
@@ -153,7 +159,8 @@ pub(super) enum End {
     Failed,
 }
 
-/// Decrypts what is whole of `cipher` into `into`, which has room for as much.
+/// Decrypts what is whole of `cipher` into `into`, which has room for as much, and for one record that the last step of a
+/// handshake has decrypted.
 pub(super) fn decrypt(conn: &mut Conn, cipher: &mut [u8], into: &mut [u8]) -> Decrypted {
     let mut decrypted = Decrypted { bytes: 0, taken: 0, answer: Vec::new(), end: End::Open };
     loop {

@@ -15,7 +15,7 @@ use crate::auth::Certified;
 
 /// Most bytes of a handshake that wait for a step, or for the rest of a message: a chain of client certificates is a few
 /// KiB. Less than a read of the shard, into whose buffer what is left of them goes.
-pub(super) const HANDSHAKE_BYTES_MAX: usize = 48 * 1024;
+pub(super) const HANDSHAKE_BYTES_MAX: usize = 32 * 1024;
 
 /// What the sessions of a shard are together.
 #[derive(Default)]
