@@ -22,6 +22,22 @@ pub type Renderer = fn(&Event, &Channel, Position, &mut Vec<u8>) -> Option<u32>;
 /// One renderer per form, in the order of [`Form`]'s numbers; that of [`Form::RAW`] is never called.
 pub type Renderers = &'static [Renderer];
 
+/// One try to deliver an event that is to be acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The how manieth, from 1.
+    pub number: u32,
+    /// The name of the subscription, as JSON.
+    pub subscription: &'a str,
+    /// When the one before went out, in Unix milliseconds.
+    pub before_ms: Option<u64>,
+    /// Why that was not the last.
+    pub error: Option<&'a str>,
+}
+
+/// Writes how the text of such an event begins: what takes the place of the brace that its rendering begins with.
+pub type Heading = fn(&Attempt<'_>) -> String;
+
 /// What is spliced into a rendering for one subscription: a UUID's text.
 pub type Label = [u8; LABEL_BYTES];
 

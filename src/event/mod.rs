@@ -26,7 +26,7 @@ pub use connection::ConnectionId;
 pub use extras::{Deaths, Extras};
 pub use facts::{BadEvent, DEPTH_MAX, Facts, Text, syntax_words, too_deep};
 pub use filter::{Filter, Priorities};
-pub use form::{FORMS_MAX, Form, LABEL_BYTES, Label, Rendered, Renderer, Renderers};
+pub use form::{Attempt, FORMS_MAX, Form, Heading, LABEL_BYTES, Label, Rendered, Renderer, Renderers};
 pub use object::Event;
 pub use packed::Marks;
 pub use pattern::{BadPattern, PATTERN_BYTES_MAX, Pattern, matches};

@@ -306,7 +306,8 @@ impl Subscriptions {
         let parcel = Rc::new(Parcel::new(event.clone(), manner.form, position, slow, &local.channel));
         counters.replayed += 1;
         if let Some(badge) = label.as_ref().filter(|badge| badge.acks.is_some()) {
-            return self.send_past(member.slot, tag, badge, &parcel, now_us);
+            let channel = local.channel.clone();
+            return self.send_past(member.slot, tag, badge, &parcel, &channel, now_us);
         }
         self.queue(member.slot, |outbox| outbox.push_past(Item::event(&parcel, tag, label.as_ref())));
     }

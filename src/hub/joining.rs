@@ -57,19 +57,25 @@ impl Hub {
     /// The label of a wish: that of the part of the same subscription before, if there is one. The parts of a
     /// subscription are asked for one right after the other, so it is the last that the member has.
     fn badge(&mut self, member: Key, wish: &Wish<'_>) -> Option<Rc<Badge>> {
+        let unix_ms_at_0 = self.unix_ms_at_0;
         let parts = self.subscriptions.member(member)?.subscribed.as_slice();
         if wish.tracks > 0 {
             // All parts of a stream share one, also those that were let in meanwhile.
             let known = parts.iter().find_map(|part| part.label.clone());
             return Some(known.unwrap_or_else(|| Rc::new(Badge::tracking(wish.tracks))));
         }
-        if let (Some(acks), Target::Channel(name)) = (&wish.acks, wish.target) {
-            let channel = Channel::parse(name).expect("checked by the caller");
-            return Some(Rc::new(Badge::acking(Acks::new(acks, &channel))));
+        let last = parts.last().and_then(|part| part.label.as_ref());
+        let before = last.filter(|badge| Some(badge.label) == wish.label).cloned();
+        if let Some(acks) = &wish.acks {
+            let channel = match wish.target {
+                Target::Channel(name) if acks.resumes => Channel::parse(name).ok(),
+                _ => None,
+            };
+            let new = || Badge::acking(Acks::new(acks, channel, unix_ms_at_0), wish.label);
+            return Some(before.unwrap_or_else(|| Rc::new(new())));
         }
         let label = wish.label?;
-        let before = parts.last().and_then(|part| part.label.as_ref()).filter(|badge| badge.label == label);
-        Some(before.cloned().unwrap_or_else(|| Rc::new(Badge::new(label))))
+        Some(before.unwrap_or_else(|| Rc::new(Badge::new(label))))
     }
 
     /// Finds the crowd for a wish.
@@ -164,6 +170,7 @@ impl Hub {
         if self.subscriptions.member(member).is_none() {
             return false;
         }
+        self.subscriptions.end_flights(member.slot, tag).into_iter().for_each(|dead| self.bury(dead));
         let Some((source, joined)) = self.subscriptions.detach(member.slot, tag) else { return false };
         match source {
             Source::Pattern(pattern) => self.left_pattern(pattern),

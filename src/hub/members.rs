@@ -45,8 +45,9 @@ impl Badge {
     }
 
     /// One for a subscription that acknowledges.
-    pub(super) fn acking(acks: Acks) -> Badge {
-        Badge { acks: Some(Box::new(RefCell::new(acks))), ..Badge::new([b'0'; LABEL_BYTES]) }
+    pub(super) fn acking(acks: Acks, label: Option<Label>) -> Badge {
+        let label = label.unwrap_or([b'0'; LABEL_BYTES]);
+        Badge { acks: Some(Box::new(RefCell::new(acks))), ..Badge::new(label) }
     }
 
     /// Whether the subscription gets its copy of this delivery now; only the first who asks is told so.

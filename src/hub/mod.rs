@@ -54,7 +54,7 @@ mod types;
 mod watching;
 
 pub use crate::metrics::Counters;
-pub use acks::{AckWish, Acked, Settled, Verdict};
+pub use acks::{AckWish, Acked, Scope, Settled, Verdict};
 pub use behind::Chunk;
 pub use durable::{Fsync, LogEpoch, LogOutcome, LogWrite, Logged, Restored, Stored};
 pub use history::{From, Keep, Page, PageWish, Recovery};

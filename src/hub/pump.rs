@@ -99,7 +99,7 @@ impl Subscriptions {
                 reach.reached += crowd.direct.len() as u32;
             }
             if let Some(parcel) = &shared {
-                self.deliver_queued(slot, parcel, excluded, &mut reach, &mut way);
+                self.deliver_queued(slot, local, parcel, excluded, &mut reach, &mut way);
             }
         }
         if !self.got_live.is_empty() {
@@ -114,6 +114,7 @@ impl Subscriptions {
     fn deliver_queued(
         &mut self,
         crowd: u32,
+        local: u32,
         parcel: &Rc<Parcel>,
         excluded: u32,
         reach: &mut Reach,
@@ -122,11 +123,12 @@ impl Subscriptions {
         let crowd = self.crowds.at(crowd).expect("listed by its channel");
         for entry in &crowd.queued {
             let member = &mut self.members[entry.member as usize];
-            if let Some(acks) = entry.label.as_ref().and_then(|badge| badge.acks.as_ref()) {
-                if entry.member != excluded {
+            if let Some((badge, acks)) = entry.label.as_ref().and_then(|b| Some((b, b.acks.as_ref()?))) {
+                if entry.member != excluded && badge.is_first(self.delivery) {
                     let key = Key { slot: entry.member, generation: member.generation };
                     let (tag, delivery, now_us) = (entry.tag, self.delivery, way.now_us);
-                    let offer = Offer { key, tag, parcel, delivery, now_us };
+                    let channel = &self.locals.at(local).expect("a delivery closes no channel").channel;
+                    let offer = Offer { key, tag, parcel, channel, delivery, now_us };
                     let dirty = &mut self.dirty_members;
                     reach.reached +=
                         u32::from(self.ack_timers.offer(&offer, acks, member, &self.bounds, dirty));

@@ -1,7 +1,7 @@
 //! When events that were not acknowledged come again: a member has one timer for all that is in flight to it, on a wheel
 //! that exists only once somebody wants acknowledgements. What is in flight to one subscription is in `acks`.
 
-use super::acks::{Acked, Acks, Settled, Verdict};
+use super::acks::{Acked, Acks, Scope, Settled, Verdict};
 use super::behind::Replay;
 use super::letters::Dead;
 use super::members::{Badge, Member, Place, Subscription};
@@ -9,7 +9,7 @@ use super::outbox::Bounds;
 use super::parcel::Parcel;
 use super::subscriptions::Subscriptions;
 use super::{Counters, Hub};
-use crate::event::Cause;
+use crate::event::{Cause, Channel};
 use crate::stdx::slab::Key;
 use crate::stdx::wheel::Wheel;
 use std::cell::RefCell;
@@ -18,6 +18,8 @@ use std::rc::Rc;
 /// Repeats are at most this late, in microseconds; 1,024 buckets of it are a minute, and later deadlines go round again.
 const GRANULARITY_US: u64 = 65_536;
 const BUCKETS: usize = 1_024;
+/// Events that found no room and wait for the next look at the timers, at most: as many as are kept of them by default.
+const OVERFLOW_MAX: usize = 1_000;
 
 /// The timers of this shard's members; most servers never have them.
 #[derive(Default)]
@@ -26,6 +28,9 @@ pub(super) struct AckTimers {
     due: Vec<u32>,
     /// Subscriptions that had no room for an event that is live: each with its number.
     pub stalled: Vec<(Key, u32, u64)>,
+    /// Events for which there was no room and never will be, and how many of those were not even noted.
+    overflow: Vec<Dead>,
+    overflow_lost: u64,
 }
 
 impl AckTimers {
@@ -42,6 +47,7 @@ pub(super) struct Offer<'o> {
     pub key: Key,
     pub tag: u32,
     pub parcel: &'o Rc<Parcel>,
+    pub channel: &'o Channel,
     pub delivery: u64,
     pub now_us: u64,
 }
@@ -57,22 +63,36 @@ impl AckTimers {
         bounds: &Bounds,
         dirty_members: &mut Vec<u32>,
     ) -> bool {
-        let Offer { key, tag, parcel, delivery, now_us } = *offer;
+        let Offer { key, tag, parcel, channel, delivery, now_us } = *offer;
         let mut acks = acks.borrow_mut();
         let outbox = member.outbox.get_or_insert_default();
         if outbox.cut {
             return false;
         }
         if !acks.has_room(parcel.len(), bounds) || !outbox.has_room(parcel, bounds) {
+            if !acks.resumes() {
+                self.overflow(key.slot, || acks.overflow(parcel, channel), now_us);
+                return false;
+            }
             self.stalled.push((key, tag, parcel.position().offset));
             // An outbox that holds nothing is dropped when it is flushed.
             Subscriptions::list(dirty_members, key.slot, outbox);
             return false;
         }
-        outbox.add(acks.send(parcel, tag, now_us));
+        outbox.add(acks.send(parcel, channel, tag, now_us));
         Subscriptions::list(dirty_members, key.slot, outbox);
         self.set(key.slot, now_us.saturating_add(acks.timeout_us));
         std::mem::replace(&mut member.delivery, delivery) != delivery
+    }
+
+    #[cold]
+    fn overflow(&mut self, member: u32, dead: impl FnOnce() -> Dead, now_us: u64) {
+        if self.overflow.len() == OVERFLOW_MAX {
+            self.overflow_lost += 1;
+            return;
+        }
+        self.overflow.push(dead());
+        self.set(member, now_us);
     }
 }
 
@@ -117,20 +137,34 @@ impl Subscriptions {
         tag: u32,
         badge: &Badge,
         parcel: &Rc<Parcel>,
+        channel: &Channel,
         now_us: u64,
     ) {
         let Some(acks) = &badge.acks else { return };
         let mut acks = acks.borrow_mut();
-        let item = acks.send(parcel, tag, now_us);
+        let item = acks.send(parcel, channel, tag, now_us);
         self.ack_timers.set(member, now_us.saturating_add(acks.timeout_us));
         self.queue(member, |outbox| outbox.push_past(item));
     }
 
-    /// The subscriptions of a member that acknowledge, by tag.
-    fn acking(&self, slot: u32) -> Vec<(u32, Rc<Badge>)> {
+    /// The subscriptions of a member that acknowledge, each once, however many parts it has.
+    fn acking(&self, slot: u32) -> Vec<Rc<Badge>> {
         let Some(member) = self.members.get(slot as usize) else { return Vec::new() };
-        let badges = member.subscribed.as_slice().iter().filter_map(|s| Some((s.tag, s.label.clone()?)));
-        badges.filter(|(_, badge)| badge.acks.is_some()).collect()
+        let badges = member.subscribed.as_slice().iter().filter_map(|s| s.label.clone());
+        let mut found: Vec<Rc<Badge>> = Vec::new();
+        for badge in badges.filter(|badge| badge.acks.is_some()) {
+            if !found.iter().any(|known| Rc::ptr_eq(known, &badge)) {
+                found.push(badge);
+            }
+        }
+        found
+    }
+
+    /// A subscription ends, or a part of one: what of it is given up.
+    pub(super) fn end_flights(&mut self, slot: u32, tag: u32) -> Vec<Dead> {
+        let found = self.members[slot as usize].subscribed.find(tag).and_then(|found| found.label.as_ref());
+        let acks = found.and_then(|badge| badge.acks.as_ref());
+        acks.map_or_else(Vec::new, |acks| acks.borrow_mut().end(tag))
     }
 
     /// When the next event may have to come again, in steady microseconds: not later.
@@ -140,13 +174,16 @@ impl Subscriptions {
 
     /// Sends again what was not acknowledged in time; answers what is given up.
     fn repeat_overdue(&mut self, now_us: u64, counters: &mut Counters) -> Vec<Dead> {
-        let mut dead = Vec::new();
+        let mut dead = std::mem::take(&mut self.ack_timers.overflow);
+        let lost = std::mem::take(&mut self.ack_timers.overflow_lost);
+        counters.dead_letters += lost;
+        counters.dead_letters_dropped += lost;
         let Some(wheel) = &mut self.ack_timers.wheel else { return dead };
         let mut due = std::mem::take(&mut self.ack_timers.due);
         wheel.expired(now_us, &mut due);
         for slot in due.drain(..) {
-            for (tag, badge) in self.acking(slot) {
-                self.repeat_of(slot, tag, &badge, now_us, counters, &mut dead);
+            for badge in self.acking(slot) {
+                self.repeat_of(slot, &badge, now_us, counters, &mut dead);
             }
         }
         self.ack_timers.due = due;
@@ -156,7 +193,6 @@ impl Subscriptions {
     fn repeat_of(
         &mut self,
         slot: u32,
-        tag: u32,
         badge: &Badge,
         now_us: u64,
         counters: &mut Counters,
@@ -167,20 +203,30 @@ impl Subscriptions {
         let timeout_us = acks.timeout_us;
         // What the socket has not taken need not come again; the time of all of it begins anew.
         let waits = self.members[slot as usize].outbox.as_ref().is_some_and(|o| o.blocked || o.cut);
+        let mut at = 0;
+        // Those that are sent again are put behind, where they are not looked at once more.
         for _ in 0..acks.flights.len() {
-            let Some(first) = acks.flights.front_mut().filter(|first| first.due_us <= now_us) else { break };
-            if waits {
-                first.due_us = now_us.saturating_add(timeout_us);
-                acks.flights.rotate_left(1);
+            let flight = &mut acks.flights[at];
+            let is_due = flight.due_us <= now_us;
+            if is_due && waits {
+                flight.due_us = now_us.saturating_add(timeout_us);
+            }
+            if !is_due || waits {
+                at += 1;
                 continue;
             }
-            let Some(flight) = acks.take(0) else { break };
+            let Some(flight) = acks.take(at) else { break };
             if flight.parcel.event().is_expired(now_us) {
                 counters.events_expired += 1;
                 continue;
             }
-            match acks.again(flight, Cause::Unacknowledged, tag, now_us) {
-                Ok(item) => {
+            let item = match flight.rests {
+                true => Ok(Some(acks.resend(flight, now_us))),
+                false => acks.again(flight, Cause::Unacknowledged, now_us),
+            };
+            match item {
+                Ok(None) => {}
+                Ok(Some(item)) => {
                     counters.redelivered += 1;
                     self.queue(slot, |outbox| outbox.push_past(item));
                 }
@@ -214,11 +260,11 @@ impl Hub {
         dead.into_iter().for_each(|dead| self.bury(dead));
     }
 
-    /// A member says of events that it got what became of them: on this channel, or on all that it hears.
+    /// A member says of events that it got what became of them.
     pub fn acknowledge(
         &mut self,
         member: Key,
-        channel: Option<&str>,
+        scope: Scope<'_>,
         acked: Acked<'_>,
         verdict: Verdict,
         now_us: u64,
@@ -228,13 +274,14 @@ impl Hub {
             return settled;
         }
         let mut floors = Vec::new();
-        for (tag, badge) in self.subscriptions.acking(member.slot) {
+        for badge in self.subscriptions.acking(member.slot) {
             let Some(acks) = &badge.acks else { continue };
             let mut acks = acks.borrow_mut();
-            if channel.is_some_and(|channel| channel != acks.channel.as_str()) {
+            if !acks.is_within(scope) {
                 continue;
             }
-            settled.count += self.settle(member.slot, tag, &mut acks, acked, verdict, now_us, &mut dead);
+            settled.subscriptions += 1;
+            settled.count += self.settle(member.slot, &mut acks, acked, verdict, now_us, &mut dead);
             settled.in_flight += acks.flights.len();
             floors.push(acks.floor());
         }
@@ -243,11 +290,9 @@ impl Hub {
         settled
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of `acknowledge`, for one subscription")]
     fn settle(
         &mut self,
         slot: u32,
-        tag: u32,
         acks: &mut Acks,
         acked: Acked<'_>,
         verdict: Verdict,
@@ -257,7 +302,7 @@ impl Hub {
         let (mut count, mut at) = (0, 0);
         // Those that come again are put behind, where they are not looked at once more.
         for _ in 0..acks.flights.len() {
-            if !acked.has(acks.flights[at].parcel.position()) {
+            if !acked.has(&acks.flights[at]) {
                 at += 1;
                 continue;
             }
@@ -269,8 +314,9 @@ impl Hub {
                     let detail = "the subscriber cannot take it".to_owned();
                     dead.push(acks.dead(&flight, Cause::Rejected, detail));
                 }
-                Verdict::Again => match acks.again(flight, Cause::Rejected, tag, now_us) {
-                    Ok(item) => {
+                Verdict::Again => match acks.again(flight, Cause::Rejected, now_us) {
+                    Ok(None) => {}
+                    Ok(Some(item)) => {
                         self.counters.redelivered += 1;
                         self.subscriptions.queue(slot, |outbox| outbox.push_past(item));
                     }

@@ -70,7 +70,8 @@ pub struct Wish<'a> {
     pub each: bool,
     /// When its queue is full.
     pub rule: Rule,
-    /// Events are to be acknowledged; of a channel, in a form whose text is an object, with a copy of its own.
+    /// Events are to be acknowledged, in a form whose text begins with a brace, with a copy of its own; of a channel, if it
+    /// resumes.
     pub acks: Option<AckWish<'a>>,
     /// A channel that is made by this vanishes with its last member.
     pub ephemeral: bool,

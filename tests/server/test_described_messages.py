@@ -82,6 +82,8 @@ def router_talk(courier):
     courier.publish("room.4", EVENT)
     again = {"type": "subscribe", "subscription": {"topics": ["x"]}}
     heard += [peer.ask(again), peer.unsubscribe(subscription)]
+    heard += [peer.ask({"type": "subscribe", "subscription": {"topics": ["y"], "ack": True}})]
+    heard += [peer.ask({"type": "ack", "event_id": "unknown"})]
     return "router", peer, heard
 
 

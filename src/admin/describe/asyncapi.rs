@@ -140,14 +140,14 @@ fn shapes() -> Map<String, Value> {
         object(
             "id?:string topic?:string type?:string priority?:Priority source?:string|null target?:string|null \
              payload?:object metadata?:object timestamp?:string version?:string delivery_status?:string \
-             delivery_attempts?:count",
+             delivery_attempts?:count last_delivery_attempt?:string|null delivery_error?:string|null",
         ),
     );
     shapes.insert(
         "RouterSubscription".to_owned(),
         object(
             "id?:string topics?:[Pattern] types?:[string] priorities?:[Priority] priority_mode?:string \
-             sources?:[string]",
+             sources?:[string] ack?:boolean max_retries?:count retry_delay?:number timeout?:number",
         ),
     );
     shapes

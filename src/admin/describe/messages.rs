@@ -209,8 +209,16 @@ pub const MESSAGES: &[Message] = &[
         "router",
         Server,
         "subscribed",
-        "type=subscribed subscription_id:string topics:[string]",
-        "The answer to subscribe.",
+        "type=subscribed subscription_id:string topics:[string] ack?:boolean max_retries?:count retry_delay?:number \
+         timeout?:number",
+        "The answer to subscribe; the rest only where events are to be acknowledged.",
+    ),
+    (
+        "router",
+        Server,
+        "acked",
+        "type=acked subscription_id:string|null count:count in_flight:count",
+        "The answer to ack and nack.",
     ),
     (
         "router",
@@ -249,6 +257,20 @@ pub const MESSAGES: &[Message] = &[
         "unsubscribe",
         "type=unsubscribe subscription_id:string",
         "Ends a subscription of this connection.",
+    ),
+    (
+        "router",
+        Client,
+        "ack",
+        "type=ack subscription_id?:string event_id?:string event_ids?:[string]",
+        "Has events of a subscription with ack: true.",
+    ),
+    (
+        "router",
+        Client,
+        "nack",
+        "type=nack subscription_id?:string event_id?:string event_ids?:[string] dead_letter?:boolean",
+        "They are to come again, or to become dead letters.",
     ),
     ("router", Client, "get_health", "type=get_health", "Asks for the router's figures."),
     (

@@ -1,12 +1,19 @@
 //! Stories of events that are acknowledged, or not.
 
 use super::*;
-use crate::event::Cause;
+use crate::event::{Attempt, Cause, Heading, LABEL_BYTES, Pattern};
 
 const SECOND_US: u64 = 1_000_000;
 
+fn wish(attempts_max: u32, resumes: bool) -> AckWish<'static> {
+    let heading: Heading = |attempt: &Attempt<'_>| {
+        format!("{{\"attempt\":{},\"subscription\":{},", attempt.number, attempt.subscription)
+    };
+    AckWish { timeout_us: SECOND_US, delay_us: 0, attempts_max, subscription: "s", resumes, heading }
+}
+
 fn acking(story: &mut Story, member: u32) -> Joining {
-    let acks = AckWish { timeout_us: SECOND_US, attempts_max: 2, subscription: "s" };
+    let acks = wish(2, true);
     story.join(member, 0, &Wish { acks: Some(acks), each: true, form: Form(1), ..Wish::channel("a") })
 }
 
@@ -48,7 +55,7 @@ impl Story {
     fn ack(&mut self, member: u32, offsets: &[u64], verdict: Verdict, now_us: u64) -> Settled {
         let ids: Vec<Position> =
             offsets.iter().map(|offset| Position { epoch: 1, offset: *offset }).collect();
-        self.hub.acknowledge(key(member), Some("a"), Acked::Each(&ids), verdict, now_us)
+        self.hub.acknowledge(key(member), Scope::Channel("a"), Acked::Each(&ids), verdict, now_us)
     }
 
     fn causes(&mut self) -> Vec<(Cause, u32)> {
@@ -133,4 +140,104 @@ fn a_rejected_event_comes_at_once_or_never() {
     story.ack(0, &[2], Verdict::Dead, 0);
     assert_eq!(story.attempts(0, 0), []);
     assert_eq!(story.causes(), [(Cause::Rejected, 2), (Cause::Rejected, 1)]);
+}
+
+/// As the router does it: two parts of one subscription, which nobody can come back to.
+fn routed(story: &mut Story, member: u32, acks: &AckWish<'static>) {
+    let label = Some([b'x'; LABEL_BYTES]);
+    let pattern = Pattern::parse("b.*").unwrap();
+    let wish = Wish { acks: Some(acks.clone()), each: true, form: Form(1), label, ..Wish::channel("a") };
+    story.join(member, 0, &wish);
+    story.join(member, 1, &Wish { target: Target::Pattern(&pattern), ..wish });
+}
+
+#[test]
+fn parts_of_one_that_cannot_be_resumed_share_a_window_and_what_finds_it_full_is_a_letter() {
+    let mut story = story(10, 2);
+    routed(&mut story, 0, &wish(2, false));
+    assert_eq!([story.say("x"), story.say("y"), story.say("z")], [1, 1, 0]);
+    assert_eq!(
+        story.publish("b.c", "w", Extras::default(), 0).reached,
+        0,
+        "its other part has no room either"
+    );
+    assert_eq!(story.attempts(0, 0), [(1, 1), (1, 2)]);
+    assert!(!story.hub.is_replaying(), "it does not wait for the past");
+    assert!(
+        story.hub.acks_due_us(0).is_some_and(|due_us| due_us <= 200_000),
+        "what was given up is told soon"
+    );
+    story.hub.redeliver(200_000);
+    assert_eq!(story.attempts(0, 200_000), []);
+    assert_eq!(story.causes(), [(Cause::Unacknowledged, 0), (Cause::Unacknowledged, 0)]);
+    let settled = story.hub.acknowledge(
+        key(0),
+        Scope::Subscription("s"),
+        Acked::Named(&["1".into()], |_, _, position, name| position.offset.to_string() == name),
+        Verdict::Done,
+        200_000,
+    );
+    assert_eq!((settled.subscriptions, settled.count, settled.in_flight), (1, 1, 1));
+    assert_eq!(story.publish("b.c", "v", Extras::default(), 0).reached, 1, "there is room again");
+    assert_eq!(
+        story
+            .hub
+            .acknowledge(key(0), Scope::Subscription("t"), Acked::Each(&[]), Verdict::Done, 0)
+            .subscriptions,
+        0
+    );
+}
+
+#[test]
+fn what_is_in_flight_to_one_that_cannot_be_resumed_is_a_letter_when_it_ends() {
+    let mut story = story(10, 4);
+    routed(&mut story, 0, &wish(2, false));
+    story.say("x");
+    story.publish("b.c", "y", Extras::default(), 0);
+    assert_eq!(story.attempts(0, 0), [(1, 1), (1, 1)]);
+    story.hub.leave(key(0), 0, 0);
+    assert_eq!(story.attempts(0, 0), []);
+    assert_eq!(story.causes(), [(Cause::Unacknowledged, 1)], "of the part that has ended");
+    story.hub.dismiss(key(0), 0);
+    story.hub.flush(0, &mut story.pipes);
+    assert_eq!(story.causes().len(), 2);
+    let mut story = self::story(10, 4);
+    acking(&mut story, 0);
+    story.say("x");
+    story.hub.dismiss(key(0), 0);
+    story.hub.flush(0, &mut story.pipes);
+    assert_eq!(story.causes(), [], "whoever resumes gets it again");
+}
+
+#[test]
+fn a_try_that_failed_rests_before_the_next() {
+    let mut story = story(10, 4);
+    routed(&mut story, 0, &AckWish { delay_us: 2 * SECOND_US, ..wish(3, false) });
+    story.say("x");
+    assert_eq!(story.attempts(0, 0), [(1, 1)]);
+    for at in [SECOND_US + 100_000, 2 * SECOND_US] {
+        story.hub.redeliver(at);
+        assert_eq!(story.attempts(0, at), [], "it rests from the end of its first try on");
+    }
+    let until = |story: &mut Story, from_us: u64| {
+        let mut times = (from_us..).step_by(50_000);
+        times.find(|at| {
+            story.hub.redeliver(*at);
+            !story.attempts(0, *at).is_empty()
+        })
+    };
+    let second = until(&mut story, 2 * SECOND_US).unwrap();
+    assert!((3 * SECOND_US..3 * SECOND_US + 300_000).contains(&second), "{second}");
+    let names: &[Box<str>] = &["1".into()];
+    let again = |story: &mut Story, at| {
+        let named = Acked::Named(names, |_, _, position, name| position.offset.to_string() == name);
+        story.hub.acknowledge(key(0), Scope::Any, named, Verdict::Again, at).count
+    };
+    assert_eq!(again(&mut story, second), 1);
+    assert_eq!(again(&mut story, second + SECOND_US), 1, "saying it twice neither hastens nor delays it");
+    let third = until(&mut story, second + SECOND_US).unwrap();
+    assert!((second + 2 * SECOND_US..second + 2 * SECOND_US + 200_000).contains(&third), "{third}");
+    assert_eq!(again(&mut story, third), 1);
+    story.hub.flush(third, &mut story.pipes);
+    assert_eq!(story.causes(), [(Cause::Rejected, 3)]);
 }

@@ -333,8 +333,8 @@ fn hub_wish<'w>(
     Wish {
         label: wish.label().filter(|_| dialect == Dialect::Router),
         each: dialect.manners().each || wish.acks.is_some(),
-        acks: acks::wish(wish),
-        rule: if dialect == Dialect::Router { Rule::Router } else { Rule::Channel },
+        acks: acks::wish(dialect, wish),
+        rule: if dialect == Dialect::Router && wish.acks.is_none() { Rule::Router } else { Rule::Channel },
         from: history::from(wish.from),
         ..plain_wish(target, form, filter)
     }

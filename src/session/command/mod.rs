@@ -130,6 +130,8 @@ impl Subscribe {
 pub struct AckWish {
     /// An event comes again after so long, in microseconds.
     pub timeout_us: u64,
+    /// But not before so long has passed since then, or since it was asked for again, in microseconds.
+    pub delay_us: u64,
     /// It comes at most so often.
     pub attempts_max: u32,
 }
@@ -141,8 +143,12 @@ pub struct Ack {
     pub reference: Ref,
     /// On which channel; `None`: on whichever they came.
     pub channel: Option<Channel>,
+    /// In dialect `router`: through which subscription; `None`: through whichever they came.
+    pub subscription: Option<Box<str>>,
     /// These.
     pub ids: Vec<Position>,
+    /// Instead of those, in dialect `router`: those with these ids.
+    pub names: Vec<Box<str>>,
     /// Instead of those, all up to this one.
     pub up_to: Option<Position>,
     /// Whether they were taken, are to come again, or are to be given up.

@@ -21,6 +21,9 @@ pub const V1_CLOUD: Form = Form(6);
 /// As a CloudEvent in a server-sent event.
 pub const SSE_CLOUD: Form = Form(7);
 
+/// In the router's envelope, without its beginning, which says which try it is ([`router::heading`]).
+pub const ROUTER_ACKED: Form = Form(11);
+
 /// [`Form::RAW`], compressed above the threshold.
 pub const RAW_Z: Form = Form(8);
 /// [`V1`], compressed above the threshold.
@@ -41,7 +44,7 @@ pub fn compressed(form: Form) -> Form {
 /// By [`Form`]'s number.
 pub const RENDERERS: Renderers = &TABLE;
 
-static TABLE: [Renderer; 11] = [
+static TABLE: [Renderer; 12] = [
     render_raw,
     v1::render,
     router::render,
@@ -53,6 +56,7 @@ static TABLE: [Renderer; 11] = [
     compressed::render_raw,
     compressed::render_v1,
     compressed::render_freqsearch,
+    router::render_acked,
 ];
 
 /// Never called by an event, which is a frame already; here so that the table has no hole.

@@ -1,11 +1,13 @@
 //! Dialect `router` (`sources.md` 2, contract 6): topics are channels, events are objects with fixed fields, and each
 //! matching subscription gets its own copy with its id in it. Errors never close.
 
+mod acks;
 mod answers;
 mod object;
 mod publish;
 mod subscription;
 
+pub use acks::{heading, is_named};
 pub use answers::*;
 pub use object::TYPES;
 
@@ -16,7 +18,8 @@ use crate::session::command::{Command, Context, Fields, NotFields, Publish, Ref,
 /// Bytes of the longest message from a client (`sources.md` 2.1).
 pub const MESSAGE_BYTES_MAX: usize = 10_000_000;
 
-const NAMES: [&str; 5] = ["type", "event", "subscription", "subscription_id", "echo"];
+const NAMES: [&str; 8] =
+    ["type", "event", "subscription", "subscription_id", "echo", "event_id", "event_ids", "dead_letter"];
 
 /// Reads one message.
 pub fn read<'t>(text: &'t str, context: &mut Context<'_>) -> Command<'t> {
@@ -43,6 +46,10 @@ pub fn read<'t>(text: &'t str, context: &mut Context<'_>) -> Command<'t> {
             _ => Command::Answer(error(NOT_FOUND, now)),
         },
         Some("get_health") => Command::Health,
+        Some(kind @ ("ack" | "nack")) => match acks::read(&fields, kind == "nack") {
+            Ok(ack) => Command::Ack(Box::new(ack)),
+            Err(why) => Command::Answer(error(&format!("Failed to {kind}: {why}"), now)),
+        },
         other => {
             let shown = other.or(fields.raw("type")).unwrap_or("None");
             Command::Answer(error(&format!("Unknown message type: {}", cut(shown)), now))
@@ -67,6 +74,16 @@ pub fn render(event: &Event, channel: &Channel, position: Position, out: &mut Ve
         out.extend_from_slice(END);
     });
     Some((out.len() - END.len()) as u32)
+}
+
+/// Appends what of that goes behind the heading of an event that is to be acknowledged, which says what the event object
+/// says of its delivery: `{`, the other fields, and both ends.
+pub fn render_acked(event: &Event, channel: &Channel, position: Position, out: &mut Vec<u8>) -> Option<u32> {
+    write_text_frame(0, out, |out| {
+        object::write_undelivered(event, channel, position, out);
+        out.push(b'}');
+    });
+    None
 }
 
 #[cfg(test)]

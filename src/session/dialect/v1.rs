@@ -7,6 +7,7 @@ mod answers;
 pub use answers::*;
 
 use acks::ack;
+pub use acks::heading;
 
 use super::forms;
 use super::text::{write_string, write_text_frame};

@@ -23,7 +23,16 @@ pub fn pong(echo: Option<&str>, unix_ms: u64) -> String {
 
 /// The answer to `subscribe`.
 pub fn subscribed(wish: &Subscribe) -> String {
-    format!("{{\"type\":\"subscribed\",\"subscription_id\":\"{}\",\"topics\":{}}}", wish.id, wish.topics)
+    let acks = wish.acks.map_or_else(String::new, |acks| {
+        let seconds = |us: u64| us as f64 / 1e6;
+        let (retries, delay, timeout) =
+            (acks.attempts_max - 1, seconds(acks.delay_us), seconds(acks.timeout_us));
+        format!(",\"ack\":true,\"max_retries\":{retries},\"retry_delay\":{delay},\"timeout\":{timeout}")
+    });
+    format!(
+        "{{\"type\":\"subscribed\",\"subscription_id\":\"{}\",\"topics\":{}{acks}}}",
+        wish.id, wish.topics
+    )
 }
 
 /// The answer to `unsubscribe`.
@@ -40,6 +49,13 @@ pub fn published(event_id: &str, dropped: bool) -> String {
         }
     }
     .to_string()
+}
+
+/// The answer to `ack` and `nack`: how many events that concerned, and how many of the subscriptions that were meant are
+/// still in flight.
+pub fn acked(subscription: Option<&str>, count: usize, in_flight: usize) -> String {
+    json!({ "type": "acked", "subscription_id": subscription, "count": count, "in_flight": in_flight })
+        .to_string()
 }
 
 /// The answer to `unsubscribe` of what is not there.

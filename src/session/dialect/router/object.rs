@@ -2,7 +2,9 @@
 
 use super::super::text::{plus_zero, write_nullable, write_string};
 use super::super::uuid::{event_uuid, uuid_text};
-use crate::event::{Channel, Event, Extras, Position, Priority, write_decimal};
+use crate::event::{Channel, DEAD_LETTERS, Event, Extras, Position, Priority, write_decimal};
+use serde::Deserialize;
+use std::borrow::Cow;
 
 /// The types that the router knows; any other becomes the last.
 pub const TYPES: [&str; 18] = [
@@ -65,6 +67,48 @@ pub(super) fn write(event: &Event, channel: &Channel, position: Position, out: &
     if extras.is_some_and(|extras| extras.router) {
         return out.extend_from_slice(event.text().as_bytes());
     }
+    write_members(event, channel, position, out);
+    if channel.as_str() == DEAD_LETTERS && write_death(event, out).is_some() {
+        return;
+    }
+    out.extend_from_slice(
+        b",\"delivery_status\":\"pending\",\"delivery_attempts\":0,\
+          \"last_delivery_attempt\":null,\"delivery_error\":null}",
+    );
+}
+
+/// The same without the fields that say what became of its delivery.
+pub(super) fn write_undelivered(event: &Event, channel: &Channel, position: Position, out: &mut Vec<u8>) {
+    if event.extras().is_some_and(|extras| extras.router) {
+        // Written in this order when it was published; behind them come only values without a name.
+        let text = event.text();
+        let end = text.rfind(",\"delivery_status\":").unwrap_or(text.len() - 1);
+        out.extend_from_slice(&text.as_bytes()[..end]);
+    } else {
+        write_members(event, channel, position, out);
+    }
+    out.push(b'}');
+}
+
+/// A dead letter's own: how often its event was delivered, and why that came to an end.
+fn write_death(event: &Event, out: &mut Vec<u8>) -> Option<()> {
+    #[derive(Deserialize)]
+    struct Told<'t> {
+        attempts: u32,
+        #[serde(borrow)]
+        detail: Cow<'t, str>,
+    }
+    let Told { attempts, detail } = serde_json::from_str(event.text()).ok()?;
+    out.extend_from_slice(b",\"delivery_status\":\"dead_letter\",\"delivery_attempts\":");
+    write_decimal(attempts.into(), out);
+    out.extend_from_slice(b",\"last_delivery_attempt\":null,\"delivery_error\":");
+    write_string(&detail, out);
+    out.push(b'}');
+    Some(())
+}
+
+fn write_members(event: &Event, channel: &Channel, position: Position, out: &mut Vec<u8>) {
+    let extras = event.extras();
     let id = event_uuid(channel, position);
     let known = TYPES.iter().find(|known| event.kind() == Some(**known));
     let kind = known.copied().unwrap_or(CUSTOM);
@@ -82,10 +126,7 @@ pub(super) fn write(event: &Event, channel: &Channel, position: Position, out: &
     write_trace(extras, out);
     out.extend_from_slice(b",\"tags\":{},\"headers\":{}},\"timestamp\":");
     write_string(&at, out);
-    out.extend_from_slice(
-        b",\"version\":\"1.0\",\"delivery_status\":\"pending\",\"delivery_attempts\":0,\
-          \"last_delivery_attempt\":null,\"delivery_error\":null}",
-    );
+    out.extend_from_slice(b",\"version\":\"1.0\"");
 }
 
 /// The strings of `metadata`: a trace context is taken apart (W3C Trace Context 3.2.2: version, trace, span, flags).

@@ -2,17 +2,30 @@
 
 use super::super::forms;
 use super::super::uuid::{is_uuid, random_uuid, uuid_text};
-use super::TYPES;
+use super::{TYPES, acks};
 use crate::event::{Channel, Pattern};
 use crate::session::command::{
     Context, Fault, Fields, PriorityMode, Ref, Subscribe, Target, cut, read_filter,
 };
 use crate::session::query::Start;
 
-const NAMES: [&str; 8] =
-    ["id", "topics", "types", "priorities", "priority_mode", "sources", "since", "after"];
+const NAMES: [&str; 12] = [
+    "id",
+    "topics",
+    "types",
+    "priorities",
+    "priority_mode",
+    "sources",
+    "since",
+    "after",
+    "ack",
+    "max_retries",
+    "retry_delay",
+    "timeout",
+];
 
-/// Reads a subscription; without one, it is to everything. What else is in it (retries, batches) changes nothing.
+/// Reads a subscription; without one, it is to everything. What else is in it (`batch_size`) changes
+/// nothing, and no more do the retry fields without `ack`.
 ///
 /// # Errors
 /// What is wrong with it, in words.
@@ -33,14 +46,15 @@ pub(super) fn read(json: Option<&str>, context: &mut Context<'_>) -> Result<Subs
     };
     let id = fields.string("id").map_err(fault)?.filter(|id| is_uuid(id));
     let topics = fields.strings("topics", context.topics_max).map_err(fault)?;
+    let acks = acks::wish(&fields).map_err(fault)?;
     Ok(Subscribe {
         reference: Ref::default(),
         id: id.map_or_else(|| uuid_text(&random_uuid(context.draw)).into(), |id| id.into()),
         targets: targets(topics.iter().map(|topic| &**topic)),
         filter: read_filter(&fields, mode).map_err(fault)?,
         from: Start::Live,
-        form: forms::ROUTER,
-        acks: None,
+        form: if acks.is_some() { forms::ROUTER_ACKED } else { forms::ROUTER },
+        acks,
         topics: fields.raw("topics").unwrap_or("[\"*\"]").into(),
     })
 }

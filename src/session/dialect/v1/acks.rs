@@ -1,7 +1,7 @@
 //! Acknowledgements in dialect `courier.v1`: the fields of `subscribe` that ask for them, and `ack` and `nack`.
 
 use super::{Code, Refused};
-use crate::event::{Channel, Position};
+use crate::event::{Attempt, Channel, Position};
 use crate::session::command::{Ack, AckOutcome, AckWish, Fault, Fields, Ref};
 
 /// Seconds after which an event comes again, when nobody says otherwise (sources 2.3).
@@ -14,6 +14,11 @@ const ATTEMPTS: u32 = 4;
 const ATTEMPTS_MAX: u32 = 100;
 /// Positions in one message: as many as a page of history has.
 const IDS_MAX: usize = 1_000;
+
+/// How an event that is to be acknowledged begins.
+pub fn heading(attempt: &Attempt<'_>) -> String {
+    format!("{{\"attempt\":{},\"subscription\":{},", attempt.number, attempt.subscription)
+}
 
 /// A field that is true or false; absent is false.
 pub(super) fn flag(fields: &Fields<'_>, name: &str) -> Result<bool, Fault> {
@@ -40,7 +45,7 @@ pub(super) fn wish(fields: &Fields<'_>) -> Result<Option<AckWish>, Fault> {
     if attempts.fract() != 0.0 {
         return Err(Fault("max_attempts must be a whole number".to_owned()));
     }
-    let wish = AckWish { timeout_us: (timeout_s * 1e6) as u64, attempts_max: attempts as u32 };
+    let wish = AckWish { timeout_us: (timeout_s * 1e6) as u64, delay_us: 0, attempts_max: attempts as u32 };
     Ok(wants.then_some(wish))
 }
 
@@ -69,7 +74,7 @@ pub(super) fn ack(fields: &Fields<'_>, reference: Ref, outcome: AckOutcome) -> R
     if ids.is_empty() && up_to.is_none() {
         return Err((Code::InvalidMessage, "ids must not be empty".to_owned()));
     }
-    Ok(Ack { reference, channel, ids, up_to, outcome })
+    Ok(Ack { reference, channel, subscription: None, ids, names: Vec::new(), up_to, outcome })
 }
 
 #[cfg(test)]
@@ -90,7 +95,7 @@ mod tests {
     fn a_subscription_asks_for_acknowledgements_with_the_routers_defaults() {
         assert_eq!(asked(""), None);
         assert_eq!(asked(r#","ack":false"#), None);
-        let wish = |timeout_us, attempts_max| Some(AckWish { timeout_us, attempts_max });
+        let wish = |timeout_us, attempts_max| Some(AckWish { timeout_us, delay_us: 0, attempts_max });
         assert_eq!(asked(r#","ack":true"#), wish(30_000_000, 4));
         assert_eq!(asked(r#","ack":true,"ack_timeout":0.5,"max_attempts":2"#), wish(500_000, 2));
     }
