@@ -30,6 +30,9 @@ fn tell(name: &str, loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
     for note in loaded.notes.iter().skip(1) {
         writeln!(out, "  note: {note}")?;
     }
+    for warning in &loaded.warnings {
+        writeln!(out, "  warning: {warning}")?;
+    }
     for (key, value) in config::changes(&loaded.settings) {
         writeln!(out, "  {key}: {value}")?;
     }

@@ -34,6 +34,9 @@ pub fn run(words: &Words) -> ExitCode {
     for note in &loaded.notes {
         tracing::debug!("{note}");
     }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
     let served = Server::start(&loaded.settings, loaded.policy.clone()).and_then(|server| {
         server.follow_signals(&loaded.settings, logs, Box::new(read))?;
         greet(&server);

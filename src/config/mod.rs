@@ -58,6 +58,8 @@ pub struct Loaded {
     pub policy: crate::auth::Policy,
     /// What an operator should know about where they came from, one sentence each.
     pub notes: Vec<String>,
+    /// What an operator should mend, though it works, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Reads the file (`config`, else `config/courier.yaml` if there), the environment, and the files that settings name,
@@ -159,6 +161,8 @@ pub fn load(sources: Sources) -> Result<Loaded, Mistakes> {
         apply::root(&mut settings, environment::tree(key, value), &mut report);
     }
     judge::judge(&mut settings, &mut report, &mut notes);
-    let policy = policy::policy(&settings, sources.files, &mut report, &mut notes);
-    report.finish().map(|()| Loaded { settings, policy, notes })
+    let mut warnings = Vec::new();
+    let mut said = policy::Said { report: &mut report, notes: &mut notes, warnings: &mut warnings };
+    let policy = policy::policy(&settings, sources.files, &mut said);
+    report.finish().map(|()| Loaded { settings, policy, notes, warnings })
 }

@@ -18,30 +18,32 @@ const KEY_BYTES_MAX: usize = 64 * 1024;
 /// Largest file of API keys, in bytes.
 const API_KEYS_BYTES_MAX: usize = 8 << 20;
 
+/// Where it is said what is wrong, what has no effect, and what should be mended.
+pub(super) struct Said<'a> {
+    pub report: &'a mut Report,
+    pub notes: &'a mut Vec<String>,
+    pub warnings: &'a mut Vec<String>,
+}
+
 /// The policy that the settings ask for; what is wrong is reported and left out.
-pub(super) fn policy(
-    settings: &Settings,
-    files: Option<ReadFile>,
-    report: &mut Report,
-    notes: &mut Vec<String>,
-) -> Policy {
+pub(super) fn policy(settings: &Settings, files: Option<ReadFile>, said: &mut Said<'_>) -> Policy {
     let auth = &settings.auth;
     let mut policy = Policy {
         leeway_s: auth.jwt.leeway,
         wallet_required: auth.jwt.require_wallet,
-        rules: rules(auth, report),
+        rules: rules(auth, said.report),
         ..Policy::default()
     };
-    let mut maker = Maker { files, report, notes, policy: &mut policy };
+    let mut maker = Maker { files, said: &mut *said, policy: &mut policy };
     maker.keys(auth);
     maker.api_keys(&auth.api_keys_file, settings.tls.client_ca.is_empty());
     maker.revoked(&auth.revoked_file);
     if auth.mode == AuthMode::Required && !lets_somebody_in(auth) {
         let mend = "auth.jwt.secret (or secret_file, public_key_file, jwks, keys) or auth.api_keys_file";
-        report.add_where_set("auth.mode", format_args!("required lets nobody in without {mend}"));
+        said.report.add_where_set("auth.mode", format_args!("required lets nobody in without {mend}"));
     }
     if auth.mode != AuthMode::Required && lets_somebody_in(auth) {
-        notes.push(
+        said.notes.push(
             "auth.jwt and auth.api_keys_file have no effect, because auth.mode is not required".to_owned(),
         );
     }
@@ -71,14 +73,13 @@ fn rules(auth: &Auth, report: &mut Report) -> Vec<Rule> {
     rules
 }
 
-struct Maker<'a> {
+struct Maker<'a, 's> {
     files: Option<ReadFile>,
-    report: &'a mut Report,
-    notes: &'a mut Vec<String>,
+    said: &'a mut Said<'s>,
     policy: &'a mut Policy,
 }
 
-impl Maker<'_> {
+impl Maker<'_, '_> {
     fn keys(&mut self, auth: &Auth) {
         let jwt = &auth.jwt;
         let main = JwtKey {
@@ -93,7 +94,7 @@ impl Maker<'_> {
         };
         self.entry("auth.jwt", &main);
         if jwt.keys.len() > KEYS_MAX {
-            self.report.add_where_set("auth.jwt.keys", format_args!("must be at most {KEYS_MAX} keys"));
+            self.said.report.add_where_set("auth.jwt.keys", format_args!("must be at most {KEYS_MAX} keys"));
         }
         for (i, key) in jwt.keys.iter().enumerate() {
             let path = format!("auth.jwt.keys[{i}]");
@@ -106,7 +107,7 @@ impl Maker<'_> {
             let files = [&key.secret_file, &key.public_key_file, &key.jwks];
             if key.secret.expose().is_empty() && files.iter().all(|file| file.is_empty()) {
                 let needs = "needs secret, secret_file, public_key_file or jwks";
-                self.report.add_where_set(&format!("{path}.algorithm"), needs);
+                self.said.report.add_where_set(&format!("{path}.algorithm"), needs);
             }
             self.entry(&path, &key);
         }
@@ -115,13 +116,14 @@ impl Maker<'_> {
     /// All that one entry gives.
     fn entry(&mut self, path: &str, words: &JwtKey) {
         if !words.secret.expose().is_empty() && !words.secret_file.is_empty() {
-            self.report
+            self.said
+                .report
                 .add_where_set(&format!("{path}.secret_file"), "is given beside secret: one of the two");
         }
         self.secret(path, words, &words.secret);
         let pem = format!("{path}.public_key_file");
         if let Some(text) = self.file(&pem, &words.public_key_file, KEY_BYTES_MAX) {
-            let written = self.report.set.contains_key(&format!("{path}.algorithm"));
+            let written = self.said.report.set.contains_key(&format!("{path}.algorithm"));
             let key = if written { Key::pem(words.algorithm, &text) } else { by_its_kind(&text) };
             self.key(&pem, words, key);
         }
@@ -145,7 +147,7 @@ impl Maker<'_> {
     fn strength(&mut self, key: &str, secret: &[u8]) {
         if !secret.is_empty() && secret.len() < HMAC_SECRET_BYTES_GOOD {
             let bytes = secret.len();
-            self.notes.push(format!(
+            self.said.warnings.push(format!(
                 "{key} has {bytes} bytes and can be guessed: take {HMAC_SECRET_BYTES_GOOD} random ones, such as \
                  from `openssl rand -hex 32`"
             ));
@@ -158,9 +160,9 @@ impl Maker<'_> {
                 self.policy.keys.push(key.named(&words.kid).bound_to(&words.issuer, &words.audience));
             }
             Err(bad @ BadKey::Kind) => {
-                self.report.add_where_set(place, format_args!("is {bad} ({})", words.algorithm));
+                self.said.report.add_where_set(place, format_args!("is {bad} ({})", words.algorithm));
             }
-            Err(bad) => self.report.add_where_set(place, format_args!("is {bad}")),
+            Err(bad) => self.said.report.add_where_set(place, format_args!("is {bad}")),
         }
     }
 
@@ -173,7 +175,7 @@ impl Maker<'_> {
         } else if let Some(text) = self.text(place, &words.jwks, KEY_SET_BYTES_MAX) {
             match KeySet::parse(&text, &terms) {
                 Ok(set) => self.policy.keys.extend(set.keys),
-                Err(error) => self.report.add_where_set(place, format_args!("is {error}")),
+                Err(error) => self.said.report.add_where_set(place, format_args!("is {error}")),
             }
         }
     }
@@ -185,11 +187,11 @@ impl Maker<'_> {
             Ok(services) => {
                 if services.has_certificates() && no_client_ca {
                     let note = "certificates have no effect, because tls.client_ca is not set";
-                    self.notes.push(format!("{place}: {note}"));
+                    self.said.warnings.push(format!("{place}: {note}"));
                 }
                 self.policy.services = services;
             }
-            Err(error) => self.report.add_where_set(place, format_args!("{file}: {error}")),
+            Err(error) => self.said.report.add_where_set(place, format_args!("{file}: {error}")),
         }
     }
 
@@ -198,19 +200,19 @@ impl Maker<'_> {
         let Some(text) = self.text(place, file, REVOKED_BYTES_MAX) else { return };
         match Revoked::parse(&text) {
             Ok(revoked) => self.policy.revoked = revoked,
-            Err(error) => self.report.add_where_set(place, format_args!("{file}: {error}")),
+            Err(error) => self.said.report.add_where_set(place, format_args!("{file}: {error}")),
         }
     }
 
     fn text(&mut self, place: &str, file: &str, bytes_max: usize) -> Option<String> {
         let text = String::from_utf8(self.file(place, file, bytes_max)?);
-        text.map_err(|_| self.report.add_where_set(place, format_args!("{file}: not UTF-8 text"))).ok()
+        text.map_err(|_| self.said.report.add_where_set(place, format_args!("{file}: not UTF-8 text"))).ok()
     }
 
     fn file(&mut self, place: &str, file: &str, bytes_max: usize) -> Option<Vec<u8>> {
         let read = self.files.filter(|_| !file.is_empty())?;
         read(file, bytes_max)
-            .map_err(|error| self.report.add_where_set(place, format_args!("{file}: {error}")))
+            .map_err(|error| self.said.report.add_where_set(place, format_args!("{file}: {error}")))
             .ok()
     }
 }

@@ -1,13 +1,10 @@
 //! Token issuers that announce their keys at a URL: `bridge::key_sets` fetches them, and each change is a new gate for all
-//! shards. Started with the server if the settings name such a URL; a reload may change which.
+//! shards. Started with the first settings that name such a URL, at the start or by a reload; a reload may change which.
 
-use super::build;
-use crate::auth::{Key, Policy, Remote};
+use crate::auth::{Key, Remote};
 use crate::bridge::key_sets::Fetcher;
-use crate::config::Settings;
 use crate::mailbox::notice::Notice;
-use crate::runtime::shard::{Auth, Shared};
-use crate::stdx::clock::Now;
+use crate::runtime::shard::{Auth, Options, Shared};
 use crossbeam_channel::{Sender, bounded};
 use std::io;
 use std::sync::Arc;
@@ -19,24 +16,20 @@ pub(super) struct Issuers {
 }
 
 impl Issuers {
-    /// Starts to fetch, if there is anything to fetch.
+    /// Starts to fetch, if there is anything to fetch. `base` is what the shards run by until other options are announced.
     pub fn start(
-        settings: &Settings,
-        policy: &Policy,
+        mut base: Options,
+        remotes: Vec<Remote>,
         shared: &Arc<Shared>,
     ) -> io::Result<Option<Arc<Issuers>>> {
-        let Some(mut auth) = build::auth(settings, policy.clone()).filter(|_| !policy.remotes.is_empty())
-        else {
-            return Ok(None);
-        };
         let (unknown_key, nudges) = bounded(1);
-        auth.unknown_key = Some(unknown_key.clone());
-        let unset = Now { steady_us: 0, unix_ms: 0 };
-        let mut base = build::options(settings, 0, shared.doorbells.len(), unset);
-        base.auth = Some(auth);
+        match &mut base.auth {
+            Some(auth) if !remotes.is_empty() => auth.unknown_key = Some(unknown_key.clone()),
+            _ => return Ok(None),
+        }
         let keys = Arc::new(Notice::default());
         let (told, shared) = (Arc::clone(&keys), Arc::clone(shared));
-        let fetcher = Fetcher::start(policy.remotes.clone(), nudges, move |fetched: Vec<Key>| {
+        let fetcher = Fetcher::start(remotes, nudges, move |fetched: Vec<Key>| {
             told.announce(fetched.clone());
             shared.reload.amend(|last| {
                 let mut options = last.unwrap_or(&base).clone();

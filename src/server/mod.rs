@@ -110,8 +110,12 @@ impl Server {
         };
         let certificates = certificates(settings, shards, clock)?;
         let (restored, mut ends) = (Arc::new(restored), ends.into_iter());
-        let issuers = Issuers::start(settings, &policy, &shared).map_err(failure)?;
-        let mut auth = build::auth(settings, policy);
+        let remotes = policy.remotes.clone();
+        let mut base = build::options(settings, 0, shards, clock.now());
+        base.session.schemas.clone_from(&checked);
+        base.auth = build::auth(settings, policy);
+        let mut auth = base.auth.clone();
+        let issuers = Issuers::start(base, remotes, &shared).map_err(failure)?;
         if let (Some(issuers), Some(auth)) = (&issuers, &mut auth) {
             issuers.equip(auth);
         }

@@ -98,15 +98,24 @@ impl Reload {
         options.session.schemas = checked;
         let remotes = loaded.policy.remotes.clone();
         options.auth = build::auth(&settings, loaded.policy);
+        if self.issuers.is_none() {
+            self.issuers =
+                Issuers::start(options.clone(), remotes.clone(), &self.shared).unwrap_or_else(|error| {
+                    tracing::error!("the keys of auth.jwt.jwks are not fetched; reload again: {error}");
+                    None
+                });
+        }
         if let (Some(issuers), Some(auth)) = (&self.issuers, &mut options.auth) {
             issuers.equip(auth);
         }
         self.shared.reload.announce(options);
         self.shared.ring_all();
-        match &self.issuers {
-            Some(issuers) => issuers.set(remotes),
-            None if remotes.is_empty() => {}
-            None => tracing::warn!("auth.jwt.jwks by URL takes effect at the next start"),
+        // Announces all keys once more: those that came in between were a part of other options.
+        if let Some(issuers) = &self.issuers {
+            issuers.set(remotes);
+        }
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
         }
         self.logs.set(&settings);
         self.current = settings;

@@ -98,3 +98,35 @@ def test_keys_are_fetched_and_rotate_and_outlive_the_issuer(issuer, start_courie
     assert lets_in(courier, one) and lets_in(courier, token)
     peer.frame(0x9, b"still here")
     assert peer.next().opcode == 0xA
+
+
+def test_first_url_that_a_reload_adds_is_fetched_at_once(issuer, start_courier):
+    """It once took effect at the next start only."""
+    issuer.announced = [issuer.make("one")]
+    courier = start_courier(REQUIRED, config="schemas: {mode: strict}\n")
+    one = issuer.mint("one")
+    assert not lets_in(courier, one)
+
+    def reload(url: str):
+        courier.config_path.write_text(f'{{auth: {{jwt: {{jwks: "{url}"}}}}}}\n')
+        courier.signal(signal.SIGHUP)
+
+    reload(issuer.url)
+    wait_until(lambda: lets_in(courier, one), what="the key of the new URL")
+    # Another in its place: its keys are those that count.
+    issuer.announced = [issuer.make("two")]
+    token = issuer.mint("two")
+    reload(f"{issuer.url}?again")
+    wait_until(lambda: lets_in(courier, token), what="the key of the second URL")
+    wait_until(lambda: not lets_in(courier, one), what="the end of the first one's")
+
+
+def test_fetched_keys_leave_the_schemas_in_force(issuer, start_courier):
+    """What was announced with the first keys once had no schemas: from then on nothing was checked."""
+    issuer.announced = [issuer.make("one")]
+    settings = REQUIRED | {"auth.jwt.jwks": issuer.url, "schemas.mode": "strict"}
+    courier = start_courier(settings, config='auth: {rules: [{match: "**", publish: true, subscribe: true}]}\n')
+    one = issuer.mint("one")
+    wait_until(lambda: lets_in(courier, one), what="the key")
+    answer = courier.post("/publish/a", {"type": "nobody.knows.this"}, {"Authorization": f"Bearer {one}"})
+    assert answer.status == 400 and answer.json()["detail"]["error"] == "Event validation failed"

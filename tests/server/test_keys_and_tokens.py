@@ -5,11 +5,12 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 import subprocess
 
 import pytest
 
-from support.process import BINARY
+from support.process import BINARY, wait_until
 
 SECRET = "a secret of more than thirty-two bytes"
 
@@ -84,3 +85,22 @@ def test_keys_are_listed_and_revoked_by_the_file_that_settings_name(courier, tmp
     assert gone.returncode == 1 and "no key is called k-one" in gone.stderr
     unnamed = courier("key", "list")
     assert unnamed.returncode == 1 and "auth.api_keys_file" in unnamed.stderr
+
+
+def test_weak_secret_is_a_warning_that_never_shows_it(start_courier):
+    """It once was logged at debug only, so that nobody saw it."""
+    hushed = "hush-hush"
+    courier = start_courier({"auth.mode": "required", "auth.jwt.secret": hushed, "log_level": "warn"})
+    lines = [json.loads(line) for line in courier.stderr().splitlines()]
+    warned = [line for line in lines if "auth.jwt.secret has 9 bytes and can be guessed" in json.dumps(line)]
+    assert len(warned) == 1 and warned[0]["level"] == "WARNING", lines
+    courier.signal(signal.SIGHUP)
+    wait_until(lambda: courier.stderr().count("auth.jwt.secret has 9 bytes") == 2, what="the warning of the reload")
+    assert hushed not in courier.stderr()
+
+
+def test_check_config_warns_of_a_weak_secret(courier):
+    told = courier("check-config", COURIER_AUTH__MODE="required", COURIER_AUTH__JWT__SECRET="hush")
+    assert told.returncode == 0 and "  warning: auth.jwt.secret has 4 bytes" in told.stdout
+    told = courier("check-config", COURIER_AUTH__MODE="required", COURIER_AUTH__JWT__SECRET=SECRET)
+    assert "warning" not in told.stdout

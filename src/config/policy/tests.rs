@@ -126,10 +126,10 @@ fn mistake_in_a_file_is_told_where_its_name_stands() {
 
 #[test]
 fn weak_secret_and_auth_without_effect_are_noted_and_no_secret_is_shown() {
-    let Loaded { settings, notes, .. } = loaded("auth: {jwt: {secret: hush}}\n").unwrap();
-    assert!(notes.iter().any(|note| note.starts_with("auth.jwt.secret has 4 bytes")), "{notes:?}");
+    let Loaded { settings, notes, warnings, .. } = loaded("auth: {jwt: {secret: hush}}\n").unwrap();
+    assert!(warnings.len() == 1 && warnings[0].starts_with("auth.jwt.secret has 4 bytes"), "{warnings:?}");
     assert!(notes.iter().any(|note| note.contains("have no effect")), "{notes:?}");
-    let shown = format!("{settings:?} {:?} {notes:?}", super::super::changes(&settings));
+    let shown = format!("{settings:?} {:?} {notes:?} {warnings:?}", super::super::changes(&settings));
     assert!(shown.contains("***") && !shown.contains("hush"), "{shown}");
 }
 
