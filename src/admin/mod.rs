@@ -163,6 +163,8 @@ fn shard(state: &crate::metrics::ShardState) -> Value {
         "history_bytes": state.history_bytes,
         "wrong_parks_ended": state.kicks,
         "tls_sockets": state.tls_sockets,
+        "events_queued": state.events_queued,
+        "backlog_bytes": state.backlog_bytes,
     });
     let all = shown.as_object_mut().expect("just made");
     all.extend(state.counters.named().into_iter().map(|(name, count)| (name.to_owned(), json!(count))));

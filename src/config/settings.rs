@@ -163,7 +163,10 @@ settings! {
         events: usize = 256, Whole(1, QUEUE_EVENTS_MAX);
         /// Bytes that wait for one connection.
         bytes: usize = 1 << 20, Whole(QUEUE_BYTES_MIN, OUTBOX_BYTES_MAX);
-        /// What happens when one of the two is full: the connection is closed with 1013 (disconnect), or the oldest event
+        /// Bytes that wait for all connections together, an event counted for each that waits for it. Beyond it the longest
+        /// queues go first: closed or shortened as slow says. 0: no bound.
+        max_total_bytes: u64 = 1 << 30, Whole(QUEUE_BYTES_MIN, HISTORY_BYTES_MAX).or_zero();
+        /// What happens when one of the first two is full: the connection is closed with 1013 (disconnect), or the oldest event
         /// of the lowest priority goes (drop_oldest), or first an older one of the same channel and key (conflate).
         slow: Slow = Slow::Disconnect, OneOf;
     }

@@ -1,6 +1,7 @@
 //! What the runtime does with a member besides subscribing it: its queue, its socket, its end.
 
 use super::pump::Way;
+use super::subscriptions::Subscriptions;
 use super::{Cut, GapTold, Hub, Outbox, Outlet};
 use crate::stdx::slab::Key;
 
@@ -13,8 +14,11 @@ impl Hub {
     /// Retires a member and drops what waits for it, but for a frame that is half on the wire.
     pub fn give_up(&mut self, member: Key, now_us: u64) {
         self.retire(member, now_us);
-        if let Some(outbox) = self.subscriptions.member(member).and_then(|m| m.outbox.as_mut()) {
+        let Subscriptions { members, waiting, .. } = &mut self.subscriptions;
+        let found = members.get_mut(member.slot as usize).filter(|m| m.generation == member.generation);
+        if let Some(outbox) = found.and_then(|m| m.outbox.as_mut()) {
             self.counters.events_dropped += outbox.give_up() as u64;
+            waiting.count(outbox);
         }
     }
 
@@ -22,8 +26,10 @@ impl Hub {
     pub fn dismiss(&mut self, member: Key, now_us: u64) {
         self.give_up(member, now_us);
         self.subscriptions.gaps.of(member);
+        if self.subscriptions.member(member).is_some() {
+            self.subscriptions.drop_outbox(member.slot);
+        }
         if let Some(found) = self.subscriptions.member(member) {
-            found.outbox = None;
             found.subscribed = Default::default();
             found.generation = 0;
         }
@@ -145,7 +151,7 @@ impl Hub {
         !self.news.is_empty()
             || self.desk.is_dirty()
             || !self.subscriptions.dirty_crowds.is_empty()
-            || !self.subscriptions.dirty_members.is_empty()
+            || !self.subscriptions.waiting.dirty.is_empty()
     }
 
     /// Takes one of the members that were given up since the last look.

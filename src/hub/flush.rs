@@ -30,11 +30,11 @@ impl Subscriptions {
             self.flush_crowd(crowd, way);
         }
         self.dirty_crowds = crowds;
-        let mut members = std::mem::take(&mut self.dirty_members);
+        let mut members = std::mem::take(&mut self.waiting.dirty);
         for slot in members.drain(..) {
             self.flush_member(slot, way);
         }
-        self.dirty_members = members;
+        self.waiting.dirty = members;
     }
 
     /// Sends a crowd's turn to its direct subscribers, its events joined into one buffer for all of them.
@@ -154,6 +154,8 @@ impl Subscriptions {
         turn.parcels[whole..].iter().for_each(|parcel| outbox.append(parcel.share(), tag));
         outbox.mark_sent(taken - begun);
         outbox.blocked = true;
+        let outbox = self.members[seat.member as usize].outbox.as_mut().expect("just used");
+        self.waiting.count(outbox);
         self.move_to(seat.member, tag, Place::Queued);
         false
     }
@@ -170,7 +172,7 @@ impl Subscriptions {
         let refused = parcels.iter().any(|parcel| {
             way.put(outbox, key, parcel.share(), tag, None, &self.bounds, &mut self.lost) == Put::Refused
         });
-        Self::list(&mut self.dirty_members, slot, outbox);
+        self.waiting.list(slot, outbox);
         let blocked = outbox.blocked;
         self.gaps.take(key, &mut self.lost, way.counters);
         if refused {
@@ -196,13 +198,14 @@ impl Subscriptions {
         way.counters.events_expired += progress.expired;
         let has_room = outbox.parked && Self::has_room_again(outbox, &self.bounds);
         match progress.end {
-            Flushed::Empty if outbox.cut => {}
+            Flushed::Empty if outbox.cut => self.waiting.count(outbox),
             Flushed::Empty => {
                 self.drop_outbox(slot);
                 self.direct_if_alone(slot);
             }
             Flushed::Blocked => {
                 way.counters.blocked_sends += 1;
+                self.waiting.count(outbox);
                 self.queue_if_direct(slot);
             }
             Flushed::Gone => self.give_up(slot, Cut::Gone, way.counters),
@@ -218,7 +221,7 @@ impl Subscriptions {
             && outbox.blocked
         {
             outbox.blocked = false;
-            Self::list(&mut self.dirty_members, slot, outbox);
+            self.waiting.list(slot, outbox);
         }
     }
 }

@@ -9,11 +9,12 @@
 //! * `durable`: channels on disk; `recall`: reading what is kept, in memory or on disk
 //! * `patterns`, `index`: which patterns cover a channel; `watching`: how shards tell each other of them
 //! * `rights`: what becomes of subscriptions when their member's rights change
-//! * `pump`, `outbox`, `flush`: the way of an event to the sockets
+//! * `pump`, `outbox`, `flush`: the way of an event to the sockets; `backlog`: what waits for them
 //! * `acks`, `redelivery`: what subscribers acknowledge; `letters`: events that nobody took
 //! * `mail`: what shards tell each other
 
 mod acks;
+mod backlog;
 mod behind;
 mod channels;
 mod connections;

@@ -53,6 +53,8 @@ pub struct Outbox {
     pub(super) parked: bool,
     /// Given up: takes no more events.
     pub(super) cut: bool,
+    /// Bytes of events that are counted as waiting for the socket (`backlog`).
+    pub(super) counted: u64,
 }
 
 impl Outbox {
@@ -179,7 +181,8 @@ impl Outbox {
             _ => Vec::new(),
         };
         greeting.extend_from_slice(bytes);
-        *self = Outbox { blocked: self.blocked, dirty: self.dirty, cut: self.cut, ..Outbox::default() };
+        let Outbox { blocked, dirty, cut, counted, .. } = *self;
+        *self = Outbox { blocked, dirty, cut, counted, ..Outbox::default() };
         self.push_greeting(&greeting);
     }
 

@@ -62,7 +62,7 @@ impl Subscriptions {
             seat.set_waiting(true);
             let outbox = self.members[slot as usize].outbox.get_or_insert_default();
             crowd.turn[from..].iter().for_each(|parcel| outbox.append(parcel.share(), tag));
-            Self::list(&mut self.dirty_members, slot, outbox);
+            self.waiting.list(slot, outbox);
         }
     }
 

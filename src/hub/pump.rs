@@ -129,7 +129,7 @@ impl Subscriptions {
                     let (tag, delivery, now_us) = (entry.tag, self.delivery, way.now_us);
                     let channel = &self.locals.at(local).expect("a delivery closes no channel").channel;
                     let offer = Offer { key, tag, parcel, channel, delivery, now_us };
-                    let dirty = &mut self.dirty_members;
+                    let dirty = &mut self.waiting;
                     reach.reached +=
                         u32::from(self.ack_timers.offer(&offer, acks, member, &self.bounds, dirty));
                 }
@@ -162,7 +162,7 @@ impl Subscriptions {
                     continue;
                 }
             }
-            Self::list(&mut self.dirty_members, entry.member, outbox);
+            self.waiting.list(entry.member, outbox);
             if member.behind > 0 {
                 self.got_live.push(entry.member);
             }

@@ -2,6 +2,7 @@
 //! that exists only once somebody wants acknowledgements. What is in flight to one subscription is in `acks`.
 
 use super::acks::{Acked, Acks, Scope, Settled, Verdict};
+use super::backlog::Waiting;
 use super::behind::Replay;
 use super::letters::Dead;
 use super::members::{Badge, Member, Place, Subscription};
@@ -61,7 +62,7 @@ impl AckTimers {
         acks: &RefCell<Acks>,
         member: &mut Member,
         bounds: &Bounds,
-        dirty_members: &mut Vec<u32>,
+        waiting: &mut Waiting,
     ) -> bool {
         let Offer { key, tag, parcel, channel, delivery, now_us } = *offer;
         let mut acks = acks.borrow_mut();
@@ -76,11 +77,11 @@ impl AckTimers {
             }
             self.stalled.push((key, tag, parcel.position().offset));
             // An outbox that holds nothing is dropped when it is flushed.
-            Subscriptions::list(dirty_members, key.slot, outbox);
+            waiting.list(key.slot, outbox);
             return false;
         }
         outbox.add(acks.send(parcel, channel, tag, now_us));
-        Subscriptions::list(dirty_members, key.slot, outbox);
+        waiting.list(key.slot, outbox);
         self.set(key.slot, now_us.saturating_add(acks.timeout_us));
         std::mem::replace(&mut member.delivery, delivery) != delivery
     }

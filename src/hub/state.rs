@@ -93,6 +93,7 @@ impl Hub {
         own.counters = self.counters;
         own.misfits.clone_from(&self.misfits);
         own.events_queued = self.outboxes().map(|outbox| outbox.events() as u64).sum();
+        own.backlog_bytes = self.backlog().0;
         own.subscriptions =
             self.subscriptions.members.iter().map(|m| m.subscribed.as_slice().len() as u64).sum();
         own.last_event_ms = self.last_event_ms;

@@ -1,6 +1,7 @@
 //! Who on this shard hears what: members, their subscriptions, and the crowds in which these sit. Called by the hub;
 //! the way of an event through the crowds is in `pump`, the way onto the sockets in `flush`.
 
+use super::backlog::Waiting;
 use super::behind::Replay;
 use super::crowds::{Crowd, CrowdList, Filters, Local, Manner, NONE, Source, SpareTurns};
 use super::gaps::Gaps;
@@ -44,8 +45,8 @@ pub struct Subscriptions {
     /// Crowds with events of this turn, in the order in which they got the first.
     pub(super) dirty_crowds: Vec<Key>,
     pub(super) spare_turns: SpareTurns,
-    /// Members whose outbox is to be flushed at the end of the turn.
-    pub(super) dirty_members: Vec<u32>,
+    /// Queues to be flushed at the end of the turn, and what waits for sockets.
+    pub(super) waiting: Waiting,
     /// Members that are given up; each once.
     pub(super) cut: Vec<(Key, Cut)>,
     /// What queues had no room for in this turn.
@@ -89,7 +90,7 @@ impl Subscriptions {
             delivery: 0,
             dirty_crowds: Vec::new(),
             spare_turns: SpareTurns::default(),
-            dirty_members: Vec::new(),
+            waiting: Waiting::default(),
             cut: Vec::new(),
             gaps: Gaps::default(),
             lost: Vec::new(),
@@ -252,14 +253,6 @@ impl Subscriptions {
         self.close_crowd_if_unused(from);
     }
 
-    /// Lists a member for the flush at the end of the turn; each once, and none that waits for its socket.
-    pub(super) fn list(dirty_members: &mut Vec<u32>, slot: u32, outbox: &mut Outbox) {
-        if !outbox.dirty && !outbox.blocked {
-            outbox.dirty = true;
-            dirty_members.push(slot);
-        }
-    }
-
     /// The outbox of a member, made if there is none: its seat, if it has one, knows of that.
     pub(super) fn outbox(&mut self, slot: u32) -> &mut Outbox {
         if self.members[slot as usize].outbox.is_none() {
@@ -273,7 +266,9 @@ impl Subscriptions {
 
     /// Forgets the outbox of a member to whom nothing is owed.
     pub(super) fn drop_outbox(&mut self, slot: u32) {
-        self.members[slot as usize].outbox = None;
+        if let Some(outbox) = self.members[slot as usize].outbox.take() {
+            self.waiting.discount(&outbox);
+        }
         if let Some(seat) = self.seat(slot) {
             seat.set_waiting(false);
         }
@@ -288,7 +283,7 @@ impl Subscriptions {
     pub(super) fn queue(&mut self, slot: u32, put: impl FnOnce(&mut Outbox)) {
         put(self.outbox(slot));
         let outbox = self.members[slot as usize].outbox.as_mut().expect("just used");
-        Self::list(&mut self.dirty_members, slot, outbox);
+        self.waiting.list(slot, outbox);
     }
 
     /// Puts a control frame into a member's outbox. A member that lets too many of them wait is given up.

@@ -1,5 +1,5 @@
-//! How many bytes all cores keep, of the past or of what is unfinished, and which core has the oldest: what one budget for
-//! all of them needs. Told when something is taken in, or once per turn where the sum may be true but for the turns that
+//! How many bytes all cores keep, of the past, of what is unfinished or of what waits for sockets, and which core has the
+//! oldest or the largest: what one budget for all of them needs. Told when something is taken in, or once per turn where the sum may be true but for the turns that
 //! run now.
 use super::sync::{AtomicU64, Ordering};
 
@@ -44,6 +44,23 @@ impl Budget {
         self.oldest_us[shard].store(since_us.unwrap_or(NONE), Ordering::Relaxed);
     }
 
+    /// Where the largest goes first: how much the largest of what `shard` keeps takes.
+    pub fn set_largest(&self, shard: usize, bytes: u64) {
+        self.set_oldest(shard, (bytes > 0).then(|| NONE - bytes));
+    }
+
+    /// Of the shards but `me` the one that may have the largest, and how much that takes.
+    #[must_use]
+    pub fn largest_but(&self, me: usize) -> Option<(usize, u64)> {
+        self.oldest_but(me).map(|(shard, told)| (shard, NONE - told))
+    }
+
+    /// How much there may be.
+    #[must_use]
+    pub fn max(&self) -> u64 {
+        self.max.load(Ordering::Relaxed)
+    }
+
     /// Of the shards but `me` the one that may have the oldest, and when that was taken.
     #[must_use]
     pub fn oldest_but(&self, me: usize) -> Option<(usize, u64)> {
@@ -73,5 +90,16 @@ mod tests {
         assert_eq!((budget.oldest_but(0), budget.oldest_but(2)), (Some((2, 4)), Some((1, 5))));
         budget.set_oldest(2, None);
         assert_eq!(budget.oldest_but(0), Some((1, 5)));
+    }
+
+    #[test]
+    fn who_has_the_largest() {
+        let budget = Budget::new(3, 100);
+        assert_eq!((budget.largest_but(0), budget.max()), (None, 100));
+        budget.set_largest(1, 7);
+        budget.set_largest(2, 9);
+        assert_eq!((budget.largest_but(0), budget.largest_but(2)), (Some((2, 9)), Some((1, 7))));
+        budget.set_largest(2, 0);
+        assert_eq!(budget.largest_but(0), Some((1, 7)));
     }
 }

@@ -36,6 +36,8 @@ pub struct Counters {
     pub presence_dropped: u64,
     /// Subscribers given up because they did not read.
     pub slow_consumers: u64,
+    /// Queues that were shortened, or cut off with their connection, because those of all connections held too much.
+    pub backlogs_shed: u64,
     /// Messages that clients sent on sockets.
     pub client_messages: u64,
     /// Connections accepted.
@@ -131,7 +133,7 @@ macro_rules! counters {
     ($with:ident) => {
         $with!(published publishes_refused mailbox_full numbered deliveries blocked_sends events_dropped
                gaps gaps_untold events_expired resolutions_dropped repeats ids_dropped presence_dropped
-               slow_consumers client_messages accepted turned_away sockets_opened sockets_closed
+               slow_consumers backlogs_shed client_messages accepted turned_away sockets_opened sockets_closed
                requests_refused peers_lost channels_evicted history_outgrown history_expired
                history_evicted acknowledged redelivered dead_letters dead_letters_dropped log_full replays replays_short replays_forgot replayed auth_missing
                auth_invalid auth_expired auth_revoked auth_forbidden origins_refused turns lanes_full publishes_limited
@@ -185,6 +187,8 @@ pub struct ShardState {
     pub kicks: u64,
     /// Events that wait in the queues of its connections.
     pub events_queued: u64,
+    /// Bytes of events in queues that wait for their sockets.
+    pub backlog_bytes: u64,
     /// Subscriptions of its connections.
     pub subscriptions: u64,
     /// Events of the past that it keeps.

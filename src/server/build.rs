@@ -56,6 +56,7 @@ pub fn shared(settings: &Settings, shards: usize, doorbells: Vec<Arc<Doorbell>>)
         counts: Counts::default(),
         tally: Tally::new(shards),
         history: Budget::new(shards, history_bytes_max(settings)),
+        backlog: Budget::new(shards, backlog_bytes_max(settings)),
         drain: Drain::new(shards),
         loads: Loads::new(shards),
         reload: Notice::default(),
@@ -258,6 +259,11 @@ pub fn log(settings: &Settings, draw: fn() -> u32) -> Option<log::Setup> {
 /// Bytes that all shards may keep of the past.
 pub fn history_bytes_max(settings: &Settings) -> u64 {
     if settings.history.max_bytes == 0 { u64::MAX } else { settings.history.max_bytes }
+}
+
+/// Bytes that may wait for the sockets of all connections.
+pub fn backlog_bytes_max(settings: &Settings) -> u64 {
+    if settings.outbox.max_total_bytes == 0 { u64::MAX } else { settings.outbox.max_total_bytes }
 }
 
 fn slow(slow: config::Slow) -> Slow {

@@ -90,6 +90,7 @@ impl Reload {
         self.shared.routers.set_limits(settings.router.max_clients, 0);
         self.shared.users.set_limit(settings.max_connections_per_user);
         self.shared.kept.set_max(build::kept_bytes_max(&settings));
+        self.shared.backlog.set_max(build::backlog_bytes_max(&settings));
         self.shared.history.set_max(build::history_bytes_max(&settings));
         let shards = self.shared.doorbells.len();
         // Each shard keeps its own number and the moment of the start.

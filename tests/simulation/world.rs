@@ -73,6 +73,7 @@ impl World {
         let ports = mesh::<Batch>(shards, plan.lane_batches, &doorbells);
         let shared = Arc::new(Shared {
             history: Budget::new(shards, plan.history_bytes_max),
+            backlog: Budget::new(shards, u64::MAX),
             census: Census::new(plan.sockets_max, plan.sockets_per_address_max),
             routers: Census::new(0, 0),
             users: Users::new(0),

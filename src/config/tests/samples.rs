@@ -1,7 +1,7 @@
 //! One value of every key that is built.
 
 /// A value other than the default for each key that is built: as YAML, and as a variable or flag has it.
-pub(super) const SAMPLES: [(&str, &str, &str); 84] = [
+pub(super) const SAMPLES: [(&str, &str, &str); 85] = [
     ("host", "\"::1\"", "::1"),
     ("port", "9000", "9000"),
     ("shards", "2", "2"),
@@ -30,6 +30,7 @@ pub(super) const SAMPLES: [(&str, &str, &str); 84] = [
     ("stamp", "never", "never"),
     ("outbox.events", "7", "7"),
     ("outbox.bytes", "2048", "2048"),
+    ("outbox.max_total_bytes", "4096", "4096"),
     ("outbox.slow", "conflate", "conflate"),
     ("mailbox.batches", "8", "8"),
     ("mailbox.events", "9", "9"),

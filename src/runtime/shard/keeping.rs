@@ -1,9 +1,12 @@
-//! Bounds over all shards on what they keep: channels, and bytes of the past. The shard with the oldest lets go of it;
+//! Bounds over all shards on what they keep: channels, bytes of the past, and of what waits for sockets. The shard with the oldest lets go of it;
 //! one that sees another's turn asks it to look.
 
 use super::super::driver::Driver;
 use super::Shard;
 use crate::hub::Mail;
+
+/// Of what may wait for all sockets, the share that is made free beyond what must.
+const SPARE_SHARE: u64 = 64;
 
 /// What this shard has told the others of what it keeps.
 #[derive(Default)]
@@ -13,6 +16,7 @@ pub(super) struct Told {
     history_bytes: u64,
     history_oldest_us: Option<u64>,
     kept_bytes: u64,
+    backlog: (u64, u64),
 }
 
 impl<D: Driver> Shard<D> {
@@ -56,6 +60,33 @@ impl<D: Driver> Shard<D> {
                 Some(shard) => return self.hub.post.push(shard, Mail::Look),
                 None => return,
             }
+        }
+    }
+
+    /// Shortens or cuts off the longest queues while those of all shards hold too much. Told once a turn, as the history
+    /// is; what goes at once is a little more than must, so that whoever stands at the bound does not look at all queues
+    /// in each turn.
+    pub(super) fn keep_backlogs_within(&mut self) {
+        let me = self.port.shard();
+        let budget = &self.shared.backlog;
+        for _ in 0..2 {
+            let (told, now) = (self.told.backlog, self.hub.backlog());
+            if told.0 != now.0 {
+                budget.moved(told.0, now.0);
+            }
+            if told.1 != now.1 {
+                budget.set_largest(me, now.1);
+            }
+            self.told.backlog = now;
+            let over = budget.over();
+            if over == 0 {
+                return;
+            }
+            let floor = match budget.largest_but(me) {
+                Some((shard, theirs)) if theirs > now.1 => return self.hub.post.push(shard, Mail::Look),
+                others => others.map_or(0, |(_, theirs)| theirs),
+            };
+            self.hub.shed(over + budget.max() / SPARE_SHARE, floor);
         }
     }
 

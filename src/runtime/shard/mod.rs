@@ -402,6 +402,7 @@ impl<D: Driver> Shard<D> {
         self.tell_kept();
         self.keep_channels_within();
         self.keep_history_within();
+        self.keep_backlogs_within();
         self.send_mail();
         self.rest(driver, now)
     }

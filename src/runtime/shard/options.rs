@@ -80,6 +80,8 @@ pub struct Shared {
     pub tally: Tally,
     /// Bytes kept of the past, over all shards.
     pub history: Budget,
+    /// Bytes of events in queues that wait for their sockets, over all shards.
+    pub backlog: Budget,
     /// How far a stop is.
     pub drain: Drain,
     /// What is on its way between shards.
