@@ -1,5 +1,6 @@
 //! Connections whose rights end or change while they are open (contract 12): tokens run out, are renewed or revoked, rules
-//! and keys change. What is covered no more ends at once, before the next event.
+//! and keys change. What is covered no more ends at once, before the next event; where hundreds end at one time, some hundreds
+//! per turn.
 
 use super::super::driver::Driver;
 use super::Shard;
@@ -20,8 +21,8 @@ use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 use std::sync::Arc;
 
-/// Connections that are judged again in one turn after the rules have changed: a millisecond or two, in which nobody
-/// else is served.
+/// Connections that are judged again in one turn after the rules have changed, or whose tokens end in one: a millisecond or
+/// two, in which nobody else is served.
 const JUDGED_PER_TURN: usize = 500;
 
 /// Those that wait for other shards are looked at again so soon.
@@ -81,12 +82,14 @@ impl<D: Driver> Shard<D> {
         Some(now.steady_us + at_ms.saturating_sub(now.unix_ms) * 1000)
     }
 
-    /// Tells those whose tokens end soon, and ends those whose tokens have.
+    /// Tells those whose tokens end soon, and ends those whose tokens have. What is beyond a turn is due in the next.
     pub(super) fn look_at_passes(&mut self, now: Now) {
-        while let Some(guard) = &mut self.guard
-            && let Some((at_ms, token)) = guard.moments.first().copied()
-            && at_ms <= now.unix_ms
-        {
+        for _ in 0..JUDGED_PER_TURN {
+            let Some(guard) = &mut self.guard else { break };
+            let Some((_, token)) = guard.moments.first().copied().filter(|(at_ms, _)| *at_ms <= now.unix_ms)
+            else {
+                break;
+            };
             guard.moments.pop_first();
             self.pass_is_due(Key::from_u64(token), now);
         }
