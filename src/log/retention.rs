@@ -9,7 +9,7 @@ use std::io;
 
 impl<D: Disk> Log<D> {
     /// Removes the segments that are too old or too many. Answers which channels lost events, and from which offset on
-    /// they have the rest.
+    /// they have the rest. What a disk would not take when something was given up is told to it again.
     ///
     /// # Errors
     /// The disk's, when nothing was removed.
@@ -18,6 +18,7 @@ impl<D: Disk> Log<D> {
         let is_old = |segment: &Segment<D::File>| {
             age_max_ms > 0 && segment.newest_ms.saturating_add(age_max_ms) < now.unix_ms
         };
+        self.say_given_up();
         if self.writing && self.segments.back().is_some_and(|last| last.records > 0 && is_old(last)) {
             self.roll(now)?;
         }

@@ -128,14 +128,16 @@ impl<F> Segment<F> {
     /// Notes in the header that somebody saw events which are not stored. The blocks are the file's own already, so that a
     /// full disk takes it.
     pub fn spoil<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
-        self.header.spoiled = true;
+        let header = Header { spoiled: true, ..self.header };
         if self.file.is_none() {
             self.file = Some(disk.open(&name(self.header.number))?);
         }
         for at in HEADER_PLACES {
-            write_all(disk, self.file(), at, &self.header.encode())?;
+            write_all(disk, self.file(), at, &header.encode())?;
         }
-        disk.sync(self.file())
+        disk.sync(self.file())?;
+        self.header = header;
+        Ok(())
     }
 
     pub fn file(&self) -> &F {

@@ -66,6 +66,8 @@ pub struct Log<D: Disk> {
     pub(super) next_number: u32,
     /// See [`Header::continues_from`].
     pub(super) continues_from: u32,
+    /// No header says that yet: should the run end so, it would be forgotten.
+    unsaid: bool,
     batch: Batch,
     retry_us: u64,
 }
@@ -110,6 +112,7 @@ impl<D: Disk> Log<D> {
             writing: false,
             next_number: 1,
             continues_from: 0,
+            unsaid: false,
             batch: Batch::default(),
             retry_us: 0,
         }
@@ -233,7 +236,7 @@ impl<D: Disk> Log<D> {
         match Segment::create(&mut self.disk, header, self.options.segment_bytes()) {
             Ok(segment) => {
                 self.segments.push_back(segment);
-                self.writing = true;
+                (self.writing, self.unsaid) = (true, false);
                 Ok(())
             }
             Err(error) => {
@@ -248,6 +251,7 @@ impl<D: Disk> Log<D> {
     /// same, which the newest header says, if the disk still takes that, and the next one in any case.
     fn give_up(&mut self, cut: bool) {
         self.continues_from = self.next_number;
+        self.unsaid = true;
         let Some(segment) = self.segments.back_mut() else { return };
         if std::mem::replace(&mut self.writing, false) {
             if cut {
@@ -256,9 +260,14 @@ impl<D: Disk> Log<D> {
             // What the batches before it wrote may still be saved.
             let _ = segment.sync(&mut self.disk);
         }
-        if !segment.header.spoiled {
-            let _ = segment.spoil(&mut self.disk);
-        }
+        segment.file = None;
+        self.say_given_up();
+    }
+
+    /// Notes in the newest header that something was given up, unless that was done, here or in a later one.
+    pub(super) fn say_given_up(&mut self) {
+        let Some(segment) = self.segments.back_mut().filter(|_| self.unsaid) else { return };
+        self.unsaid = !segment.header.spoiled && segment.spoil(&mut self.disk).is_err();
         segment.file = None;
     }
 

@@ -6,7 +6,7 @@ use crate::event::{
     BadEvent, Channel, DEAD_LETTERS, DEPTH_MAX, Event, Extras, Facts, Position, Priority, Text,
 };
 use crate::stdx::clock::Now;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
@@ -17,11 +17,24 @@ const NOW: Now = Now { steady_us: 5_000_000, unix_ms: 1_000_000 };
 struct Memory {
     files: Rc<RefCell<BTreeMap<String, Vec<u8>>>>,
     read_only: bool,
+    /// Nothing that is not there already.
+    full: Rc<Cell<bool>>,
+    broken: Rc<Cell<bool>>,
 }
 
 impl Memory {
     fn allowed(&self) -> io::Result<()> {
-        if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+        match self.broken.get() {
+            true => Err(io::Error::other("it is broken")),
+            false if self.read_only => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn has_room(&self, file: &str, end: usize) -> io::Result<()> {
+        let length = self.files.borrow().get(file).map(Vec::len);
+        let fits = !self.full.get() || length.is_some_and(|length| end <= length);
+        if fits { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
     }
 
     fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
@@ -36,6 +49,7 @@ impl Disk for Memory {
     }
     fn create(&mut self, name: &str) -> io::Result<String> {
         self.allowed()?;
+        self.has_room(name, 0)?;
         self.change(name, |_| {});
         Ok(name.to_owned())
     }
@@ -62,6 +76,7 @@ impl Disk for Memory {
     fn write_at(&mut self, file: &String, at: u64, bytes: &[u8]) -> io::Result<usize> {
         self.allowed()?;
         let end = at as usize + bytes.len();
+        self.has_room(file, end)?;
         self.change(file, |content| {
             content.resize(content.len().max(end), 0);
             content[at as usize..end].copy_from_slice(bytes);
@@ -264,4 +279,53 @@ fn a_letter_of_the_deepest_event_comes_back() {
     let told = back(DEAD_LETTERS).unwrap();
     assert_eq!((told.text(), told.kind(), told.at_ms()), (&*letter, Some("dead_letter"), 77));
     assert!(back("c").is_none(), "nobody else writes one");
+}
+
+/// An event that was numbered, seen by whoever listens, and not stored (507).
+fn lose(log: &mut Log<Memory>, offset: u64, text: &str) {
+    let position = Position { epoch: 0xabc, offset };
+    let details = Details::default();
+    let entry = Entry { channel: "c", position, at_ms: 1_000_000, expires_ms: 0, priority: 5, details, text };
+    log.append(&Channel::parse("c").unwrap(), &entry);
+    log.commit(NOW, true).unwrap_err();
+}
+
+#[test]
+fn the_number_of_an_event_that_a_full_disk_refused_is_never_given_again() {
+    let (disk, mut log) = with_three(true);
+    disk.full.set(true);
+    lose(&mut log, 4, &format!(r#"{{"x":"{}"}}"#, "x".repeat(1 << 20)));
+    drop(log);
+    disk.full.set(false);
+    let (mut log, findings) = open_in(&disk, true).unwrap();
+    assert_eq!((findings.damaged, offsets(&mut log)), (Vec::new(), vec![1, 2, 3]));
+    assert!(!log.channels().next().unwrap().continues, "4 names an event that was seen");
+}
+
+/// What the header could not be told when the disk took nothing was not tried again.
+#[test]
+fn a_disk_that_took_nothing_for_a_while_is_told_afterwards_that_numbers_were_seen() {
+    let (disk, mut log) = with_three(true);
+    disk.broken.set(true);
+    lose(&mut log, 4, "{}");
+    assert!(log.retain(NOW).unwrap().is_empty(), "it is tried, and the disk still takes nothing");
+    disk.broken.set(false);
+    log.retain(NOW).unwrap();
+    drop(log);
+    let (log, _) = open_in(&disk, true).unwrap();
+    assert!(!log.channels().next().unwrap().continues);
+}
+
+#[test]
+fn numbering_goes_on_where_a_later_event_was_stored_after_one_was_not() {
+    let (disk, mut log) = with_three(true);
+    disk.broken.set(true);
+    lose(&mut log, 4, "{}");
+    disk.broken.set(false);
+    publish(&mut log, 5, 1_000_000);
+    drop(log);
+    let (mut log, _) = open_in(&disk, true).unwrap();
+    assert_eq!(offsets(&mut log), [1, 2, 3, 5]);
+    let known = log.channels().next().unwrap();
+    assert_eq!((known.last.offset, known.continues), (5, true), "the next is 6");
 }
