@@ -145,7 +145,7 @@ impl Hub {
         let durable = self.channels.at(slot).durable.is_some();
         if durable && !self.log.has_room() {
             self.counters.log_full += 1;
-            return Taken::Refused(Refusal::MailboxFull);
+            return Taken::Refused(Refusal::LogBehind);
         }
         let held = durable && self.holds();
         let (position, reach) = match held {

@@ -123,8 +123,10 @@ pub struct Full;
 /// Why a publish was not taken. Nothing of it was delivered, unless it says so; it may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A mailbox between two shards has no room, or the way to the log has none.
+    /// A mailbox between two shards has no room, or what it repeats is still being written.
     MailboxFull,
+    /// The disk does not keep up with what is to be stored.
+    LogBehind,
     /// It was delivered, and could not be stored.
     NotStored,
 }

@@ -59,6 +59,8 @@ fn nobody_sees_an_event_before_it_is_on_the_disk() {
     story.end_writes(3, LogOutcome::Failed);
     assert_eq!((&*story.heard(0), story.answers()), ("z ", vec![(2, Err(Refusal::NotStored))]));
     assert_eq!(story.put_in("a", "w", 3, None), Publishing::Waiting, "the next is tried all the same");
+    story.end_writes(4, LogOutcome::Stored);
+    assert_eq!(story.answers(), [(3, stored(4))], "3 was seen and is not given again");
 }
 
 #[test]
@@ -85,6 +87,8 @@ fn a_log_that_does_not_keep_up_makes_publishers_wait_and_plain_channels_do_not()
     let taken =
         (0..100).take_while(|_| matches!(story.put_in("a", &large, 0, None), Publishing::Done(_))).count();
     assert_eq!((taken, story.hub.counters.log_full), (64, 1));
+    assert_eq!(story.put_in("a", "x", 0, None), Publishing::Refused(Refusal::LogBehind));
+    assert!(!story.heard(0).contains("x "), "nothing was delivered, so that it may be tried again");
     let Publishing::Done(published) = story.put_in("plain", "x", 0, None) else { panic!() };
     assert_eq!(published.stored, None);
     story.end_writes(64, LogOutcome::Stored);

@@ -309,6 +309,9 @@ pub(super) fn not_published(why: hub::Refusal) -> Refusal {
         hub::Refusal::MailboxFull => super::requests::overloaded(
             "The way to the channel's subscribers is full; nothing was delivered, try again",
         ),
+        hub::Refusal::LogBehind => super::requests::overloaded(
+            "The disk does not keep up with what is to be stored; nothing was delivered, try again",
+        ),
         hub::Refusal::NotStored => {
             Refusal::new(507, "Not stored", "The event was delivered, but the disk did not take it")
         }
