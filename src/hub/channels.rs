@@ -95,6 +95,9 @@ pub(super) struct Channels {
     pub idle_ephemeral: Idle,
     /// What is kept of the past.
     pub kept: Kept,
+    /// No durable channel that was forgotten was numbered further. One that comes again begins behind that, under another
+    /// epoch: in the log, which still has what came before, the numbers of a channel only grow.
+    forgotten_offset: u64,
 }
 
 impl Channels {
@@ -106,6 +109,7 @@ impl Channels {
             options,
             idle: Idle::default(),
             idle_ephemeral: Idle::default(),
+            forgotten_offset: 0,
         }
     }
 
@@ -170,7 +174,7 @@ impl Channels {
             keep_ttl_us: keep.ttl_us,
             trimmed_ms: self.kept.floor_ms,
             channel: channel.clone(),
-            position: Position { epoch, offset: 0 },
+            position: Position { epoch, offset: if keep.durable { self.forgotten_offset } else { 0 } },
             local: None,
             interests: Vec::new(),
             targets: Vec::new(),
@@ -270,6 +274,9 @@ impl Channels {
         self.drop_history(slot);
         if let Some(owned) = self.slab.key_at(slot).and_then(|key| self.slab.remove(key)) {
             self.by_name.remove(owned.channel.as_str());
+            if let Some(durable) = &owned.durable {
+                self.forgotten_offset = self.forgotten_offset.max(owned.position.offset + durable.held);
+            }
         }
     }
 

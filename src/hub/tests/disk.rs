@@ -223,3 +223,26 @@ fn a_page_is_put_together_from_the_log_and_memory() {
     assert_eq!(page(2, true), [7, 6]);
     assert_eq!(page(4, true), [7, 6, 5, 4]);
 }
+
+/// It began again at 1, and in the log two events had one number.
+#[test]
+fn a_durable_channel_that_was_forgotten_is_numbered_on_when_it_comes_again() {
+    let mut options = durable(0, 1, Fsync::Always);
+    options.channels.keep.size = 0;
+    let mut story = Story::new(options);
+    let job = "forge.job.1";
+    for kind in ["x", "y", "z"] {
+        story.put_in(job, kind, 0, None);
+    }
+    story.end_writes(2, LogOutcome::Stored);
+    story.join(0, 0, &Wish::channel(job));
+    story.hub.leave(key(0), 0, 0);
+    assert!(story.hub.channels.find(job).is_none(), "it has gone with its last member");
+    story.put_in(job, "w", 1, None);
+    let positions: Vec<u64> = story.hub.effects.log.iter().map(|write| write.position.offset).collect();
+    assert_eq!(positions, [1, 2, 3, 4], "also behind what was being written");
+    let plain = ChannelRule { pattern: "plain".into(), durable: Some(false), ..ChannelRule::default() };
+    story.hub.channels.options.rules.push(plain);
+    let Publishing::Done(first) = story.put_in("plain", "x", 0, None) else { panic!() };
+    assert_eq!(first.position.offset, 1);
+}
