@@ -5,6 +5,7 @@ mod crowd;
 mod dialect;
 mod drive;
 mod event;
+mod frame;
 mod ledger;
 mod nats;
 mod options;

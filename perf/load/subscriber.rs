@@ -11,6 +11,7 @@ use rustix::net::{
 };
 
 use crate::dialect::{SUBSCRIBED, Wish};
+use crate::frame;
 
 /// Handshakes under way at a time: fills a server's accept loop, stays below any backlog.
 pub const HANDSHAKES_MAX: usize = 128;
@@ -145,16 +146,9 @@ fn refused(answer: &[u8]) -> Error {
 }
 
 /// The first frame in `bytes` and its whole length; `None` while it is incomplete.
-/// RFC 6455 section 5.2; frames from a server carry no mask.
 pub fn first_frame(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
-    let (head, length) = match *bytes.get(1)? & 0x7f {
-        126 => (4, u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?) as usize),
-        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize),
-        short => (2, short as usize),
-    };
-    let end = head + length;
-    let payload = bytes.get(head..end)?;
-    let frame = match bytes[0] {
+    let (first, payload, end) = frame::first_frame(bytes)?;
+    let frame = match first {
         0x81 => Frame::Text(payload),
         0xc1 => Frame::Compressed(payload),
         0x82 => Frame::Binary(payload),

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::event;
+use crate::frame::first_frame;
 use crate::wire::{self, CLOSE, HEAD_END, Message, Position, TEXT};
 
 /// Where a client stands.
@@ -150,7 +151,7 @@ impl Client {
             self.say(&wire::subscribe(self.channel, self.last))?;
             self.state = State::Joining;
         }
-        while let Some((first, payload, length)) = wire::first_frame(&bytes[at..]) {
+        while let Some((first, payload, length)) = first_frame(&bytes[at..]) {
             at += length;
             match first {
                 TEXT => self.hear(payload, faults),

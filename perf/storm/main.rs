@@ -20,6 +20,8 @@ mod crowd;
 #[allow(dead_code)] // the load tool uses all of it
 #[path = "../load/event.rs"]
 mod event;
+#[path = "../load/frame.rs"]
+mod frame;
 #[allow(dead_code)]
 #[path = "../load/process.rs"]
 mod process;

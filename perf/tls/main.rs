@@ -10,6 +10,8 @@ mod costs;
 #[path = "../load/event.rs"]
 #[allow(dead_code)]
 mod event;
+#[path = "../load/frame.rs"]
+mod frame;
 mod peer;
 #[path = "../load/process.rs"]
 #[allow(dead_code)]

@@ -1,5 +1,6 @@
 //! A client of the load tool: a socket that may be encrypted, read without waiting, cut into the events that it carries.
 
+use super::frame::first_frame;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -149,21 +150,11 @@ impl Peer {
                 Err(error) => return Err(error),
             }
             let mut at = 0;
-            while let Some((start, end)) = frame(&self.unread[at..]) {
-                take(&self.unread[at + start..at + end]);
-                (at, count) = (at + end, count + 1);
+            while let Some((_, payload, whole)) = first_frame(&self.unread[at..]) {
+                take(payload);
+                (at, count) = (at + whole, count + 1);
             }
             self.unread.drain(..at);
         }
     }
-}
-
-/// Where the payload of a whole frame of the server is.
-fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
-    let (start, length) = match bytes {
-        [_, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([*high, *low]))),
-        [_, length @ 0..126, ..] => (2, usize::from(*length)),
-        _ => return None,
-    };
-    (bytes.len() >= start + length).then_some((start, start + length))
 }
