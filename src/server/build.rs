@@ -98,7 +98,7 @@ pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Op
         },
         session,
     };
-    options.facts.documents = Arc::new(describe::documents(&options));
+    options.facts.documents = Arc::new(describe::documents(&options, settings));
     options
 }
 

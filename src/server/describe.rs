@@ -1,7 +1,8 @@
 //! Gathers what the documents at `/openapi.json` and `/asyncapi.json` are made from: the tables and bounds that the
 //! server itself goes by.
 
-use crate::admin::describe::{Close, Documents, Interface, Limits, Path};
+use crate::admin::describe::{Asked, Close, Documents, Interface, Limits, Path};
+use crate::config::{AuthMode, Settings};
 use crate::runtime::shard::Options;
 use crate::session::admission::KEY_CHARS_MAX;
 use crate::session::batch::ITEMS_MAX;
@@ -9,11 +10,13 @@ use crate::session::route::{ROUTES, Route, Socket};
 use crate::session::{Reason, Retry};
 
 /// Both documents.
-pub fn documents(options: &Options) -> Documents {
-    Documents::of(&interface(options))
+pub fn documents(options: &Options, settings: &Settings) -> Documents {
+    Documents::of(&interface(options, settings))
 }
 
-fn interface(options: &Options) -> Interface {
+fn interface(options: &Options, settings: &Settings) -> Interface {
+    let asked =
+        || Asked { cookie: settings.auth.cookie.clone(), certificates: !settings.tls.client_ca.is_empty() };
     let session = &options.session;
     let there = |route: &Route<'_>| session.echo || *route != Route::Socket(Socket::Echo);
     let path = |(path, route): &(&'static str, Route<'static>)| Path {
@@ -36,6 +39,7 @@ fn interface(options: &Options) -> Interface {
             subscriptions: session.subscriptions_max,
             report_names: REPORT_NAMES_MAX,
         },
+        asked: (settings.auth.mode == AuthMode::Required).then(asked),
     }
 }
 
@@ -55,14 +59,13 @@ fn close(reason: Reason) -> Close {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
     use crate::stdx::clock::Now;
     use serde_json::Value;
 
     fn made(echo: bool) -> (Value, Value) {
         let mut options = super::super::build::options(&Settings::default(), 0, 1, Now::default());
         options.session.echo = echo;
-        let documents = documents(&options);
+        let documents = documents(&options, &Settings::default());
         let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
         (read(&documents.openapi), read(&documents.asyncapi))
     }

@@ -13,12 +13,15 @@ import jsonschema_rs
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from support.tokens import REQUIRED, bearer, mint
+
 SERVER_TESTS = Path(__file__).resolve().parent
 ASYNCAPI_SCHEMA = (
     SERVER_TESTS.parent / ".cache/npm/node_modules/@asyncapi/specs/schemas/3.0.0.json"
 )
 # Examples per operation and phase; with them a run takes some ten seconds, and always the same requests.
 EXAMPLES = 25
+EXAMPLES_WITH_TOKENS = 5
 RUN_SECONDS = 110  # below the test timeout; a quarter of it on an idle machine
 # A stream does not end, and a line of NDJSON is no JSON body to make up.
 NOT_ASKED = "^/sse"
@@ -74,6 +77,45 @@ def test_every_described_path_exists(hub, openapi, asyncapi):
         assert answer.status in (400, 426), f"{channel['address']} is no socket"
 
 
+class TestSecurity:
+    """What the document says of tokens is what the server asks for."""
+
+    def test_is_said_only_where_somebody_asks(self, openapi):
+        assert "securitySchemes" not in openapi["components"]
+        operations = [item for path in openapi["paths"].values() for item in path.values() if isinstance(item, dict)]
+        assert operations and not any("security" in item or "401" in item["responses"] for item in operations)
+
+    def test_needs_of_each_operation_are_those_of_the_server(self, start_courier):
+        courier = start_courier(REQUIRED)
+        document = courier.get("/openapi.json").json()
+        assert is_openapi(document)
+        schemes = document["components"]["securitySchemes"]
+        assert {name: scheme["type"] for name, scheme in schemes.items()} == {
+            "bearer": "http", "apiKey": "apiKey", "query": "apiKey", "cookie": "apiKey",
+        }  # fmt: skip
+        assert schemes["cookie"]["name"] == "courier_token"
+        asked = secured = 0
+        for path, item in document["paths"].items():
+            for method in {"get", "head", "post", "delete", "options"} & set(item):
+                operation, target = item[method], path.replace("{channel}", "a")
+                needs = "security" in operation
+                answer = courier.request(method.upper(), f"{target}?channel=a", b"{}" if method == "post" else None)
+                assert (answer.status == 401) == needs, (method, path, answer.status)
+                asked, secured = asked + 1, secured + needs
+                if needs:
+                    assert {*schemes} == {name for way in operation["security"] for name in way}
+                    assert {"401", "403"} <= set(operation["responses"]) and answer.header("www-authenticate")
+        assert secured > 10 and asked - secured > 10
+
+    def test_each_place_is_taken(self, start_courier):
+        courier, token = start_courier(REQUIRED | {"cors.allowed_origins": "https://app.example"}), mint()
+        assert courier.get("/stats", bearer(token)).status == 200
+        assert courier.get(f"/stats?token={token}").status == 200
+        own = {"Cookie": f"courier_token={token}", "Origin": "https://app.example"}
+        assert courier.get("/stats", own).status == 200
+        assert courier.get("/history/nobodys", bearer(token)).status == 403
+
+
 def test_closes_are_those_of_the_contract(asyncapi):
     closes = {(close["code"], close["reason"]): close["retry"] for close in asyncapi["x-close-reasons"]}
     assert closes[1000, "Normal closure"] == "no"
@@ -81,13 +123,13 @@ def test_closes_are_those_of_the_contract(asyncapi):
     assert closes[1013, "Slow consumer"] == "later"
 
 
-def test_server_answers_as_described_whatever_it_is_asked(hub):
+def answers_as_described(port: int, examples: int, *more):
     """Valid requests are taken, invalid ones refused, each answer has a described status, type and shape."""
     command = [
         Path(sys.executable).with_name("schemathesis"), "run",
-        f"http://127.0.0.1:{hub.port}/openapi.json", "--exclude-path-regex", NOT_ASKED,
-        "--max-examples", EXAMPLES, "--generation-deterministic", "--workers", 1,
-        "--request-timeout", 5, "--no-color", "--warnings", "off",
+        f"http://127.0.0.1:{port}/openapi.json", "--exclude-path-regex", NOT_ASKED,
+        "--max-examples", examples, "--generation-deterministic", "--workers", 1,
+        "--request-timeout", 5, "--no-color", "--warnings", "off", *more,
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         told = os.environ | {"SCHEMATHESIS_HOOKS": "describe_hooks", "PYTHONPATH": str(SERVER_TESTS)}
@@ -95,3 +137,14 @@ def test_server_answers_as_described_whatever_it_is_asked(hub):
             list(map(str, command)), env=told, cwd=folder, capture_output=True, text=True, timeout=RUN_SECONDS
         )
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
+
+
+def test_server_answers_as_described_whatever_it_is_asked(hub):
+    answers_as_described(hub.port, EXAMPLES)
+
+
+def test_server_that_asks_for_tokens_answers_as_described_too(start_courier):
+    """With a good token, and where it is left out or another. A token in the query was once an unknown parameter of a
+    purge."""
+    courier = start_courier(REQUIRED, config='auth: {rules: [{match: "**", subscribe: true, publish: true}]}\n')
+    answers_as_described(courier.port, EXAMPLES_WITH_TOKENS, "--header", f"Authorization: Bearer {mint()}")

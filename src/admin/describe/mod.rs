@@ -5,6 +5,7 @@ mod asyncapi;
 mod messages;
 mod openapi;
 mod operations;
+mod security;
 mod shapes;
 
 use crate::event::PRIORITY_NAMES;
@@ -23,6 +24,17 @@ pub struct Interface {
     pub heartbeat_s: f64,
     /// Sizes and counts.
     pub limits: Limits,
+    /// Where who may do what is asked; `None`: nobody is.
+    pub asked: Option<Asked>,
+}
+
+/// What a client may show.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The cookie that may bring a token; empty: none.
+    pub cookie: String,
+    /// Certificates of clients are looked at.
+    pub certificates: bool,
 }
 
 /// One path.

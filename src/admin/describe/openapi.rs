@@ -1,11 +1,16 @@
 //! `/openapi.json`: OpenAPI 3.1.0.
 
 use super::operations::operation;
-use super::{Interface, Path, info, shapes};
+use super::{Interface, Path, info, security, shapes};
 use serde_json::{Map, Value, json};
 
 pub fn document(interface: &Interface) -> Value {
     let paths = interface.paths.iter().filter(|path| !path.socket);
+    let mut components = json!({ "schemas": shapes::shapes(interface) });
+    let schemes = security::schemes(interface);
+    if !schemes.is_empty() {
+        components["securitySchemes"] = Value::Object(schemes);
+    }
     json!({
         "openapi": "3.1.0",
         "info": info(interface, "A real-time event hub: publishing, streams and state over HTTP. The sockets are described in /asyncapi.json."),
@@ -18,7 +23,7 @@ pub fn document(interface: &Interface) -> Value {
             { "name": "descriptions", "description": "This document and its sibling." },
         ],
         "paths": paths.map(|path| (path.path.to_owned(), item(path, interface))).collect::<Map<_, _>>(),
-        "components": { "schemas": shapes::shapes(interface) },
+        "components": components,
     })
 }
 
@@ -27,13 +32,19 @@ fn item(path: &Path, interface: &Interface) -> Value {
     let main = operation(path.path, interface)
         .unwrap_or_else(|| panic!("nobody knows what is done at {}", path.path));
     let methods = path.methods.split(", ").map(|method| {
-        let done = match method {
-            "HEAD" => as_head(&main),
+        let mut done = match method {
+            "HEAD" => main.clone(),
             "DELETE" => operation(&format!("DELETE {}", path.path), interface)
                 .unwrap_or_else(|| panic!("nobody knows what is deleted at {}", path.path)),
             "OPTIONS" => options(&main, path),
             _ => main.clone(),
         };
+        if method != "OPTIONS" {
+            security::secure(path.path, &mut done, interface);
+        }
+        if method == "HEAD" {
+            done = as_head(&done);
+        }
         (method.to_ascii_lowercase(), done)
     });
     let mut item: Map<String, Value> = methods.collect();
