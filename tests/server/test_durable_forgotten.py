@@ -1,10 +1,13 @@
-"""A durable channel that vanishes with its last subscriber and comes again: its log still has what came before."""
+"""Durable channels that are forgotten and come again: one that vanished with its last subscriber, of which the log still
+has what came before, and one whose events have all expired, of which nobody knows anything."""
+
+import pytest
 
 from support.flood import offset
-from support.history import Join, pages, publish_many
+from support.history import Join, pages, publish_many, shifted, told_lost
 from support.process import wait_until
 from support.speakers import Speaker
-from support.storage import durable, kill
+from support.storage import durable, files, kill
 
 JOB = "forge.job.7"
 
@@ -32,3 +35,34 @@ def test_numbers_only_grow_and_positions_of_before_resume_after_a_restart(start_
     join = Join(second, JOB, after=before[1])
     assert join.answer["recovered"] is True
     assert [event["id"] for event in join.events(5)] == before[2:] + after
+
+
+def expire(courier, folder, ids: list[str]):
+    """Waits until nothing of these events is left, in memory or on the disk."""
+    wait_until(lambda: not pages(courier, "a", 1000), what="they have expired")
+    gone = b'"mark"'
+    wait_until(lambda: not any(gone in path.read_bytes() for path in files(folder)), what="their segments are removed")
+
+
+@pytest.mark.parametrize("ending", ["stop", "kill"])
+def test_positions_of_events_that_all_expired_never_pass_for_resumed(start_courier, tmp_path, ending):
+    settings = durable(tmp_path, "always", history__ttl=1, shards=2)
+    first = start_courier(settings)
+    before = [first.publish("a", {"n": n, "mark": 1})["id"] for n in range(4)]
+    expire(first, tmp_path, before)
+    same = first.publish("a", {"n": 4, "mark": 1})["id"]
+    assert same == shifted(before[-1], 1), "this life knows what it has numbered"
+    join = Join(first, "a", after=before[1])
+    assert join.answer["recovered"] is False
+    assert [event["id"] for event in join.events(1)] == [same] and told_lost(join.gaps) == {3, 4}
+    assert Join(first, "a", after=before[3]).answer["recovered"] is True, "it has missed nothing"
+    expire(first, tmp_path, [same])
+    first.stop() if ending == "stop" else kill(first)
+    settings |= {"history.ttl": 3600}
+    second = start_courier(settings)
+    after = publish_many(second, "a", 6)
+    for position in (before[0], before[3], same, shifted(same, 1)):
+        join = Join(second, "a", after=position)
+        assert join.answer["recovered"] is False, position
+        assert [event["id"] for event in join.events(6)] == after, position
+    assert not {*before, same} & set(after)
