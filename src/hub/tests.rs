@@ -2,6 +2,7 @@
 //! `tests/simulation`.
 
 mod acks;
+mod acks_at_random;
 mod disk;
 mod letters;
 mod pair;

@@ -5,7 +5,7 @@ use crate::event::{Attempt, Cause, Heading, LABEL_BYTES, Pattern};
 
 const SECOND_US: u64 = 1_000_000;
 
-fn wish(attempts_max: u32, resumes: bool) -> AckWish<'static> {
+pub(super) fn wish(attempts_max: u32, resumes: bool) -> AckWish<'static> {
     let heading: Heading = |attempt: &Attempt<'_>| {
         format!("{{\"attempt\":{},\"subscription\":{},", attempt.number, attempt.subscription)
     };
@@ -27,7 +27,7 @@ fn story(keep: u32, events_max: usize) -> Story {
     Story::new(options)
 }
 
-fn framed(event: &Event, _: &Channel, position: Position, out: &mut Vec<u8>) -> Option<u32> {
+pub(super) fn framed(event: &Event, _: &Channel, position: Position, out: &mut Vec<u8>) -> Option<u32> {
     let text = format!("{{{}:{}}}", position.offset, event.kind().unwrap_or("-"));
     crate::wire::websocket::frame::write_frame(
         crate::wire::websocket::frame::Opcode::Text,
