@@ -36,7 +36,7 @@ pub fn access(settings: &Settings) -> Finding {
     let (verdict, text) = match (settings.auth.mode, inside) {
         (AuthMode::Required, _) => (
             Verdict::Fine,
-            "a token or an API key is required; open without: /health, /health/live, /health/ready, /openapi.json, \
+            "a token, or the API key or certificate of a service, is required; open without: /health, /health/live, /health/ready, /openapi.json, \
              /asyncapi.json"
                 .to_owned(),
         ),
