@@ -3,6 +3,7 @@
 
 mod acks;
 mod acks_at_random;
+mod backlog;
 mod disk;
 mod letters;
 mod pair;
