@@ -5,19 +5,12 @@ use crate::event::Cause;
 use serde_json::{Map, Value, json};
 
 /// The statuses of refusals, and when they come.
-const REFUSALS: [(&str, &str); 10] = [
+const REFUSALS: [(&str, &str); 9] = [
     (
         "400",
         "The request says something that cannot be; the body names every field at fault. So it does when an event does not fit the schema of its type (`Event validation failed`).",
     ),
-    (
-        "401",
-        "Somebody must say who they are: by a token, the API key or the certificate of a service, and this is none, or not a good one.",
-    ),
-    (
-        "403",
-        "Whoever this is may not do it there, or X-Service-Name is not the service of the key or certificate; or a page of a foreign origin asks.",
-    ),
+    ("403", "A page of a foreign origin asks, where nobody is asked for a token."),
     ("408", "The request did not arrive in time."),
     ("413", "The event, or a part of it, is too large."),
     ("415", "CloudEvents in another format than JSON."),
@@ -28,8 +21,8 @@ const REFUSALS: [(&str, &str); 10] = [
 ];
 
 /// Refusals of a publish, and of a question.
-const OF_PUBLISH: [&str; 10] = ["400", "401", "403", "408", "413", "415", "422", "429", "431", "503"];
-const OF_QUESTION: [&str; 4] = ["400", "401", "403", "431"];
+const OF_PUBLISH: [&str; 9] = ["400", "403", "408", "413", "415", "422", "429", "431", "503"];
+const OF_QUESTION: [&str; 2] = ["400", "431"];
 
 /// The main operation at a path: POST where something is published, else GET.
 pub fn operation(path: &str, interface: &Interface) -> Option<Value> {
@@ -229,7 +222,7 @@ fn stream(id: &str, by_query: bool) -> Value {
         "summary": "Events as they come.",
         "tags": ["streams"],
         "parameters": parameters,
-        "responses": answers(ok, &["400", "401", "403", "431", "503"]),
+        "responses": answers(ok, &["400", "403", "431", "503"]),
     })
 }
 
@@ -284,7 +277,7 @@ fn letter_page() -> Vec<Value> {
 }
 
 fn dead_letters(id: &str, summary: &str, parameters: Vec<Value>, shape: &str, answer: &str) -> Value {
-    let mut responses = answers(json_answer(answer, reference(shape)), &["400", "401", "403", "431", "503"]);
+    let mut responses = answers(json_answer(answer, reference(shape)), &["400", "403", "431", "503"]);
     responses["404"] = json_answer("There is no letter of this id.", reference("Refusal"));
     json!({
         "operationId": id,
@@ -296,9 +289,7 @@ fn dead_letters(id: &str, summary: &str, parameters: Vec<Value>, shape: &str, an
 }
 
 fn state(id: &str, summary: &str, shape: &str, names: bool, interface: &Interface) -> Value {
-    // Probes are asked for nothing.
-    let refused: &[&str] = if matches!(shape, "Stats" | "Channels") { &OF_QUESTION } else { &["400", "431"] };
-    let mut responses = answers(json_answer("The state.", reference(shape)), refused);
+    let mut responses = answers(json_answer("The state.", reference(shape)), &OF_QUESTION);
     if matches!(shape, "Health" | "Ready") {
         responses["503"] = json_answer("The state: new work is not taken.", reference(shape));
     }
