@@ -257,6 +257,9 @@ impl Hub {
 
     /// Sends again what was not acknowledged in time, and gives up what came as often as it may.
     pub fn redeliver(&mut self, now_us: u64) {
+        if self.subscriptions.ack_timers.wheel.is_none() {
+            return;
+        }
         let dead = self.subscriptions.repeat_overdue(now_us, &mut self.counters);
         dead.into_iter().for_each(|dead| self.bury(dead));
     }

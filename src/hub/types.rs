@@ -270,3 +270,19 @@ pub struct Effects {
     /// Dead letters to be published again.
     pub retries: Vec<RetryOrder>,
 }
+
+impl Effects {
+    /// Whether there is nothing for the runtime, but for the log.
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+            && self.joined.is_empty()
+            && self.watched.is_empty()
+            && self.gathered.is_empty()
+            && self.asked.is_empty()
+            && self.gaps.is_empty()
+            && self.present.is_empty()
+            && self.pages.is_empty()
+            && self.letters.is_empty()
+            && self.retries.is_empty()
+    }
+}

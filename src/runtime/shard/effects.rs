@@ -5,8 +5,15 @@ use super::Shard;
 use crate::stdx::clock::Now;
 
 impl<D: Driver> Shard<D> {
-    /// Acts on what came out of the hub.
+    /// Acts on what came out of the hub. Most turns nothing did, and look at no more than that.
     pub(super) fn effects(&mut self, driver: &mut D, now: Now) {
+        if !self.hub.effects.is_empty() {
+            self.hand_on(driver, now);
+        }
+    }
+
+    #[inline(never)]
+    fn hand_on(&mut self, driver: &mut D, now: Now) {
         while let Some(answer) = self.hub.effects.answers.pop() {
             self.publish_answered(driver, answer, now);
         }

@@ -90,6 +90,9 @@ impl<D: Driver> Shard<D> {
 
     /// Half-closes connections to which nothing is owed any more.
     pub(super) fn part(&mut self, driver: &mut D, now: Now) {
+        if self.parting.is_empty() {
+            return;
+        }
         let mut parting = std::mem::take(&mut self.parting);
         for key in parting.drain(..) {
             let owes_nothing = self.hub.owes_nothing(key);

@@ -27,8 +27,8 @@ impl<D: Driver> Shard<D> {
         if !self.hub.effects.log.is_empty() {
             driver.log(&mut self.hub.effects.log);
         }
-        for read in self.hub.effects.reads.drain(..) {
-            driver.read_log(read);
+        if !self.hub.effects.reads.is_empty() {
+            self.hub.effects.reads.drain(..).for_each(|read| driver.read_log(read));
         }
     }
 

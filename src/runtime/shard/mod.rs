@@ -306,6 +306,9 @@ impl<D: Driver> Shard<D> {
 
     /// Reads on where the last turn stopped.
     fn feed_hungry(&mut self, driver: &mut D, now: Now) {
+        if self.fed.is_empty() && self.hungry.is_empty() {
+            return;
+        }
         let mut fed = std::mem::take(&mut self.fed);
         for key in fed.drain(..) {
             self.guarded(key, now, |shard| shard.read(driver, key, true, now));
