@@ -169,30 +169,6 @@ impl Local {
     }
 }
 
-/// Empty turns, for crowds that have an event to send. A crowd has none of its own between its turns: one that was just
-/// used is still in the core's cache, and a million quiet channels keep no memory for it.
-#[derive(Default)]
-pub(super) struct SpareTurns(Vec<Vec<Carried>>);
-
-/// Turns that are kept: more crowds than a turn of the shard usually has events.
-const SPARE_TURNS_MAX: usize = 1024;
-/// Larger ones go back to the allocator, so that all that are kept take a few MiB at most.
-const SPARE_TURN_EVENTS_MAX: usize = 64;
-
-impl SpareTurns {
-    pub fn take(&mut self) -> Vec<Carried> {
-        self.0.pop().unwrap_or_default()
-    }
-
-    /// `turn` is empty.
-    pub fn give(&mut self, turn: Vec<Carried>) {
-        debug_assert!(turn.is_empty(), "it would be sent again");
-        if self.0.len() < SPARE_TURNS_MAX && turn.capacity() <= SPARE_TURN_EVENTS_MAX {
-            self.0.push(turn);
-        }
-    }
-}
-
 /// The distinct filters of this shard's crowds, each asked once per event.
 pub(super) struct Filters {
     by_filter: HashMap<Rc<Filter>, u32>,

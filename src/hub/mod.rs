@@ -47,6 +47,7 @@ mod rights;
 mod rules;
 mod sending;
 mod slow;
+mod spares;
 mod state;
 mod subscriptions;
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub struct Outbox {
     pub(super) items: VecDeque<Item>,
     pub(super) events: usize,
     pub(super) event_bytes: usize,
-    control_bytes: usize,
+    pub(super) control_bytes: usize,
     /// Bytes of the first item that are on the wire already.
     pub(super) sent: usize,
     /// Some event is not NORMAL: each new one is put where its priority belongs.

@@ -142,7 +142,7 @@ impl Subscriptions {
                 continue;
             }
             let key = Key { slot: entry.member, generation: member.generation };
-            let outbox = member.outbox.get_or_insert_default();
+            let outbox = member.outbox.get_or_insert_with(|| self.spare_outboxes.take());
             let put =
                 way.put(outbox, key, parcel, entry.tag, entry.label.as_ref(), &self.bounds, &mut self.lost);
             match put {

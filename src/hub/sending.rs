@@ -7,6 +7,10 @@ use std::io::IoSlice;
 
 /// Frames per vectored send: enough to fill a socket buffer with small events, few enough to sit on the stack.
 const SLICES_MAX: usize = 64;
+/// As many are made where a frame or two wait, as is usual: making 64 costs more than all else about such a send.
+const SLICES_FEW: usize = 2 * PIECES;
+/// Most pieces of a frame.
+const PIECES: usize = 3;
 
 /// How a flush ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +39,12 @@ impl Outbox {
     pub fn flush(&mut self, member: u32, now_us: u64, outlet: &mut impl Outlet) -> Progress {
         let mut progress = Progress { end: Flushed::Empty, delivered: 0, expired: self.bury(now_us) };
         while !self.items.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let (count, wanted) = self.gather(&mut slices);
-            match outlet.send_all(member, &slices[..count]) {
+            let few = self.items.len() * PIECES <= SLICES_FEW;
+            let (sent, wanted) = match few {
+                true => self.send_next::<SLICES_FEW>(member, outlet),
+                false => self.send_next::<SLICES_MAX>(member, outlet),
+            };
+            match sent {
                 Sent::Bytes(n) => {
                     progress.delivered += self.advance(n);
                     if n < wanted {
@@ -54,6 +61,14 @@ impl Outbox {
         }
         self.mixed = false;
         progress
+    }
+
+    /// Sends what is next, as far as it fits `N` slices; answers what became of that, and how many bytes it were.
+    #[inline]
+    fn send_next<const N: usize>(&self, member: u32, outlet: &mut impl Outlet) -> (Sent, usize) {
+        let mut slices = [IoSlice::new(&[]); N];
+        let (count, wanted) = self.gather(&mut slices);
+        (outlet.send_all(member, &slices[..count]), wanted)
     }
 
     /// Takes out what has expired, if nothing of it is on the wire. Answers how many events.
@@ -73,10 +88,10 @@ impl Outbox {
     }
 
     /// What is to be sent next, as far as there are slices for it; answers how many of them, and bytes.
-    fn gather<'o>(&'o self, slices: &mut [IoSlice<'o>; SLICES_MAX]) -> (usize, usize) {
+    fn gather<'o>(&'o self, slices: &mut [IoSlice<'o>]) -> (usize, usize) {
         let (mut count, mut wanted, mut skip) = (0, 0, self.sent);
         for item in &self.items {
-            if count + 3 > SLICES_MAX {
+            if count + PIECES > slices.len() {
                 break;
             }
             if let (Item::Event { parcel, .. }, 0) = (item, skip) {

@@ -3,7 +3,7 @@
 
 use super::backlog::Waiting;
 use super::behind::Replay;
-use super::crowds::{Crowd, CrowdList, Filters, Local, Manner, NONE, Source, SpareTurns};
+use super::crowds::{Crowd, CrowdList, Filters, Local, Manner, NONE, Source};
 use super::gaps::Gaps;
 use super::idle::Idle;
 use super::members::{Badge, Member, Place, Subscription};
@@ -11,6 +11,7 @@ use super::outbox::{Bounds, Outbox};
 use super::parcel::Parcel;
 use super::patterns::Patterns;
 use super::redelivery::AckTimers;
+use super::spares::{SpareOutboxes, SpareTurns};
 use super::{Counters, Cut, Options};
 use crate::event::{Channel, Filter, Form, Renderers};
 use crate::stdx::slab::{Key, Slab};
@@ -45,6 +46,7 @@ pub struct Subscriptions {
     /// Crowds with events of this turn, in the order in which they got the first.
     pub(super) dirty_crowds: Vec<Key>,
     pub(super) spare_turns: SpareTurns,
+    pub(super) spare_outboxes: SpareOutboxes,
     /// Queues to be flushed at the end of the turn, and what waits for sockets.
     pub(super) waiting: Waiting,
     /// Members that are given up; each once.
@@ -90,6 +92,7 @@ impl Subscriptions {
             delivery: 0,
             dirty_crowds: Vec::new(),
             spare_turns: SpareTurns::default(),
+            spare_outboxes: SpareOutboxes::default(),
             waiting: Waiting::default(),
             cut: Vec::new(),
             gaps: Gaps::default(),
@@ -259,7 +262,7 @@ impl Subscriptions {
             if let Some(seat) = self.seat(slot) {
                 seat.set_waiting(true);
             }
-            self.members[slot as usize].outbox = Some(Box::default());
+            self.members[slot as usize].outbox = Some(self.spare_outboxes.take());
         }
         self.members[slot as usize].outbox.as_mut().expect("just made")
     }
@@ -268,6 +271,7 @@ impl Subscriptions {
     pub(super) fn drop_outbox(&mut self, slot: u32) {
         if let Some(outbox) = self.members[slot as usize].outbox.take() {
             self.waiting.discount(&outbox);
+            self.spare_outboxes.give(outbox);
         }
         if let Some(seat) = self.seat(slot) {
             seat.set_waiting(false);
