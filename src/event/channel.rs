@@ -1,5 +1,6 @@
 //! A channel's name, `[A-Za-z0-9._:-]{1,100}` (contract 1), and the shard that owns it.
 
+use foldhash::quality::SeedableRandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +10,9 @@ pub const CHANNEL_BYTES_MAX: usize = 100;
 
 /// The channel on which the server tells of dead letters. It is heard by its name alone and nobody else publishes to it.
 pub const DEAD_LETTERS: &str = "courier.dead";
+
+/// Seeded once per process, so that nobody outside can aim many channels at one core.
+static OWNERS: OnceLock<SeedableRandomState> = OnceLock::new();
 
 /// A valid channel name, cheap to clone and to hand to another core.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,10 +76,14 @@ impl Channel {
         if shards == 1 {
             return 0;
         }
-        // Seeded once per process, so that nobody outside can aim many channels at one core.
-        static SEED: OnceLock<foldhash::quality::RandomState> = OnceLock::new();
-        let hash = SEED.get_or_init(foldhash::quality::RandomState::default).hash_one(name);
+        let hash = OWNERS.get_or_init(SeedableRandomState::random).hash_one(name);
         (((hash >> 32) * shards as u64) >> 32) as usize
+    }
+
+    /// From now on owners are the same in every process: for simulations, of which a seed decides all. Answers false when
+    /// somebody has asked for an owner already.
+    pub fn fix_owners() -> bool {
+        OWNERS.set(SeedableRandomState::fixed()).is_ok()
     }
 }
 

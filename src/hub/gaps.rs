@@ -62,10 +62,14 @@ impl Gaps {
         self.found.is_empty()
     }
 
-    /// Gives away those of the members for whom `ready` says so.
+    /// Gives away those of the members for whom `ready` says so, in the order of their slots and not in one that a hash
+    /// has drawn.
     pub fn tell(&mut self, mut ready: impl FnMut(Key) -> bool) -> Vec<GapTold> {
-        let told = self.found.extract_if(|member, _| ready(*member));
-        told.flat_map(|(member, gaps)| gaps.into_iter().map(move |gap| gap.told(member))).collect()
+        let found = self.found.extract_if(|member, _| ready(*member));
+        let mut told: Vec<GapTold> =
+            found.flat_map(|(member, gaps)| gaps.into_iter().map(move |gap| gap.told(member))).collect();
+        told.sort_by_key(|gap| gap.member);
+        told
     }
 
     /// Gives away those of one member.

@@ -5,8 +5,10 @@ use crate::dice::Dice;
 use courier::hub::Sent;
 use courier::runtime::core::Ready;
 use courier::runtime::driver::{Driver, Received};
+use foldhash::quality::{FixedState, FoldHasher};
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
 use std::io::IoSlice;
 use std::rc::Rc;
 
@@ -57,6 +59,8 @@ pub struct Net {
     short_sends: u64,
     /// Told before each turn.
     pub now_us: u64,
+    /// Of every byte that went over any pipe, and when.
+    digest: FoldHasher<'static>,
 }
 
 impl Net {
@@ -71,7 +75,19 @@ impl Net {
             pipe_max,
             short_sends,
             now_us: 0,
+            digest: FixedState::default().build_hasher(),
         }
+    }
+
+    fn note(&mut self, pipe: usize, bytes: &[u8]) {
+        self.digest.write_usize(pipe);
+        self.digest.write_u64(self.now_us);
+        self.digest.write(bytes);
+    }
+
+    /// Two runs that went the same way have the same.
+    pub fn digest(&self) -> u64 {
+        self.digest.finish()
     }
 
     /// A client connects; the server's end waits to be accepted.
@@ -150,6 +166,7 @@ impl Net {
         let n = bytes.len().min(found.to_server_max - found.to_server.len());
         found.to_server.extend(&bytes[..n]);
         if n > 0 {
+            self.note(pipe, &bytes[..n]);
             self.raise(pipe);
         }
         n
@@ -241,11 +258,14 @@ impl Net {
         for slice in slices {
             let n = slice.len().min(left);
             found.to_client.extend(&slice[..n]);
+            self.digest.write(&slice[..n]);
             left -= n;
         }
         if taken > 0 {
             found.taken += taken as u64;
             found.times.push_back((found.taken, self.now_us));
+            self.digest.write_u64(found.taken);
+            self.digest.write_u64(self.now_us);
         }
         if taken < offered {
             found.no_space = true;

@@ -239,8 +239,8 @@ fn draw_channels(
     drawn
 }
 
-/// Owners are drawn from a hash that each process seeds anew. For a run to be the same in every process, names are
-/// searched for by the owner that they should have; all of a family are of one length.
+/// Owners come from a hash, and a run wants all of them: names are searched for by the owner that they should have; all of
+/// a family are of one length.
 fn name(shards: usize, owner: usize, family: usize, nth: usize) -> String {
     static NAMES: OnceLock<Vec<String>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {

@@ -2,6 +2,7 @@
 
 use crate::client::{Ask, Tongue};
 use crate::frames;
+use crate::model::Model;
 use crate::plan::{DRAIN_US, EPHEMERAL_IDLE_US, EVENT_BYTES_MAX};
 use crate::publish::publish;
 use crate::verdict;
@@ -19,6 +20,7 @@ pub struct Sum {
     pub events: u64,
     pub cuts: u64,
     pub drains: u64,
+    pub digest: u64,
 }
 
 pub fn run(mut world: World) -> Sum {
@@ -40,7 +42,8 @@ pub fn run(mut world: World) -> Sum {
     } else {
         finish(&mut world);
     }
-    Sum { events: world.model.deliveries, cuts: world.model.cuts, drains }
+    let Model { deliveries: events, cuts, .. } = world.model;
+    Sum { events, cuts, drains, digest: world.net.digest() }
 }
 
 fn step(world: &mut World) {
