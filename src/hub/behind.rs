@@ -44,11 +44,13 @@ pub(super) struct Replay {
     since_ms: Option<u64>,
     /// How many were known to be there from then on.
     left: u64,
+    /// The number of the last event that was there when it was let in: what it has asked for goes so far.
+    known: u64,
     /// The owner has been asked.
     asked: bool,
     /// It has been told that it is subscribed, so events may come.
     begun: bool,
-    /// What the member has got meanwhile through others of its subscriptions.
+    /// What of later ones the member has got meanwhile through others of its subscriptions.
     live: Ranges,
 }
 
@@ -76,7 +78,7 @@ impl Replay {
     /// One of a subscription that was live and did not get this event.
     pub(super) fn behind(member: Key, tag: u32, next: u64) -> Replay {
         let live = Ranges::default();
-        Replay { member, tag, next, since_ms: None, left: 1, asked: false, begun: true, live }
+        Replay { member, tag, next, since_ms: None, left: 1, known: next, asked: false, begun: true, live }
     }
 }
 
@@ -115,6 +117,7 @@ impl Subscriptions {
             next: recovery.next,
             since_ms: recovery.since_ms,
             left,
+            known: (recovery.next + left).saturating_sub(1),
             asked: false,
             begun: false,
             live: Ranges::default(),
@@ -226,7 +229,9 @@ impl Subscriptions {
             return;
         }
         for (position, event) in &chunk.events {
-            self.queue_past(member, tag, *position, event, now_us, counters);
+            if self.queue_past(member, tag, *position, event, now_us, counters) {
+                self.got_past(member.slot, tag, position.offset, counters);
+            }
         }
         if let Some(replay) = self.replays.get_mut(key) {
             replay.live.forget_below(chunk.next);
@@ -270,7 +275,33 @@ impl Subscriptions {
         true
     }
 
-    /// Queues one event of the past, if the subscription wants it.
+    /// A subscription that catches up has brought an event which none had asked for when it was let in: others that catch
+    /// up on the same channel leave it out (seed 2466 of the simulation got it twice).
+    fn got_past(&mut self, slot: u32, tag: u32, offset: u64, counters: &mut Counters) {
+        let member = &self.members[slot as usize];
+        if member.behind < 2 {
+            return;
+        }
+        let crowds = &self.crowds;
+        let hears =
+            |crowd: u32| crowds.at(crowd).filter(|crowd| !crowd.manner.each).map(|crowd| crowd.source);
+        let subscribed = member.subscribed.as_slice();
+        let Some(own) = subscribed.iter().find(|s| s.tag == tag) else { return };
+        let source = hears(own.crowd);
+        if source.is_none() || self.replays.at(own.at).is_none_or(|own| offset <= own.known) {
+            return;
+        }
+        let others = subscribed.iter().filter(|s| s.place == Place::Behind && s.tag != tag);
+        for other in others.filter(|other| hears(other.crowd) == source) {
+            if let Some(replay) = self.replays.at_mut(other.at).filter(|replay| offset > replay.known)
+                && replay.live.insert(offset, LIVE_RANGES_MAX).is_err()
+            {
+                counters.replays_forgot += 1;
+            }
+        }
+    }
+
+    /// Queues one event of the past, if the subscription wants it. Answers whether it did.
     fn queue_past(
         &mut self,
         member: Key,
@@ -279,25 +310,25 @@ impl Subscriptions {
         event: &Event,
         now_us: u64,
         counters: &mut Counters,
-    ) {
+    ) -> bool {
         let found = self.members[member.slot as usize].subscribed.find(tag).expect("its replay is there");
         let (crowd, label, replay) = (found.crowd, found.label.clone(), found.at);
         if self.replays.at(replay).is_some_and(|replay| replay.live.contains(position.offset)) {
-            return;
+            return false;
         }
         let crowd = self.crowds.at(crowd).expect("a subscription keeps its crowd");
-        let Source::Channel(local) = crowd.source else { return };
+        let Source::Channel(local) = crowd.source else { return false };
         let local = self.locals.at(local).expect("a crowd keeps its channel");
         let manner = crowd.manner;
         if event.is_expired(now_us) {
             counters.events_expired += 1;
-            return;
+            return false;
         }
         let excluded = |id: ConnectionId| usize::from(id.shard) == self.shard && id.is(member);
         if event.extras().and_then(|extras| extras.exclude).is_some_and(excluded)
             || manner.filter != NONE && !self.filters.wants(manner.filter, event)
         {
-            return;
+            return false;
         }
         if manner.form != Form::RAW {
             event.rendered(manner.form, &local.channel, position, self.renderers);
@@ -307,9 +338,11 @@ impl Subscriptions {
         counters.replayed += 1;
         if let Some(badge) = label.as_ref().filter(|badge| badge.acks.is_some()) {
             let channel = local.channel.clone();
-            return self.send_past(member.slot, tag, badge, &parcel, &channel, now_us);
+            self.send_past(member.slot, tag, badge, &parcel, &channel, now_us);
+            return false;
         }
         self.queue(member.slot, |outbox| outbox.push_past(Item::event(&parcel, tag, label.as_ref())));
+        true
     }
 }
 

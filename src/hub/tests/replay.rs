@@ -130,6 +130,19 @@ fn the_past_is_filtered_like_the_present() {
 }
 
 #[test]
+fn what_comes_while_two_subscriptions_catch_up_comes_once() {
+    let mut story = Story::new(keeping(0, 1, 100));
+    story.say_often(2);
+    story.join(0, 0, &behind("a", 0));
+    story.join(0, 1, &behind("a", 1));
+    story.say("x");
+    story.hub.begin(key(0), 0..2);
+    let heard = story.settle(0);
+    let copies = ["a-1", "a-2", "a-3"].map(|id| heard.matches(id).count());
+    assert_eq!(copies, [1, 2, 1], "each gets what it has asked for, and what is new comes once: {heard}");
+}
+
+#[test]
 fn subscriptions_that_overlap_bring_an_event_once_while_one_of_them_catches_up() {
     let mut story = Story::new(keeping(0, 1, 100));
     story.join(0, 0, &Wish { filter: only("y"), form: Form(1), ..Wish::channel("a") });
