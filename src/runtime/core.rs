@@ -9,6 +9,11 @@ use crate::stdx::clock::Now;
 
 /// What one shard does with what its turn finds.
 pub trait Core {
+    /// Before anything of a turn.
+    fn begin_turn(&mut self, now: Now) {
+        let _ = now;
+    }
+
     /// A connection was accepted: nonblocking, close-on-exec, TCP_NODELAY. The core adds it to the set itself, with a
     /// token below [`crate::runtime::readiness::TOKENS_OF_RUNTIME`]. `door` is the number of the listener that it came
     /// through, in the order of the shard's plan.

@@ -239,6 +239,10 @@ impl Edge {
 }
 
 impl Core for Edge {
+    fn begin_turn(&mut self, now: Now) {
+        self.shard.begin_turn(now);
+    }
+
     fn accepted(&mut self, set: &Readiness, socket: OwnedFd, peer: SocketAddr, door: usize, now: Now) {
         let number = u8::try_from(door).expect("the settings allow fewer listeners");
         let socket = match &self.net.tls {

@@ -112,6 +112,7 @@ impl<C: Core> Turn<C> {
         self.bells.pulse.turn();
         self.bells.pulse.set(Phase::Turning);
         let now = self.clock.now();
+        self.core.begin_turn(now);
         for index in 0..events.len() {
             let (token, ready) = events.at(index);
             self.hand_out(token, ready, now);

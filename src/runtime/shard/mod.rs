@@ -196,6 +196,14 @@ impl<D: Driver> Shard<D> {
         self.kept_bytes
     }
 
+    /// Before anything of a turn: whose rights have ended gets nothing of it (seed 4916 of the simulation got an event that
+    /// came in the turn in which its token was found to have ended).
+    pub fn begin_turn(&mut self, now: Now) {
+        if self.guard.is_some() && self.stage < Stage::Done {
+            self.look_at_passes(now);
+        }
+    }
+
     /// Takes a new connection that came through the listener `door`, under the token that it answers; its readiness is
     /// to be reported from now on. One beyond the limit is closed at once.
     pub fn accepted(&mut self, socket: D::Socket, peer: IpAddr, door: u8, now: Now) -> Option<u64> {
@@ -387,7 +395,7 @@ impl<D: Driver> Shard<D> {
         self.feed_hungry(driver, now);
         if self.stage < Stage::Done {
             self.expire(driver, now);
-            self.look_at_passes(now);
+            self.judge_again(now);
         }
         self.follow_drain(driver, now);
         // Before the fan-out, so that the publishers' next requests arrive while it runs.
@@ -433,7 +441,8 @@ impl<D: Driver> Shard<D> {
                 || self.hub.is_dirty()
                 || self.hub.has_cut()
                 || self.hub.is_replaying()
-                || self.rejudged.is_waiting()
+                // Nobody is judged any more when all have been sent away (seed 9041 of the simulation turned for ever).
+                || self.rejudged.is_waiting() && self.stage < Stage::Done
                 || !self.hub.post.is_empty(),
             done: self.stage == Stage::Done
                 && (self.is_through(Stage::Done) && driver.log_is_idle() || self.drain_is_late(now)),

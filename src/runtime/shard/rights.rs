@@ -93,7 +93,6 @@ impl<D: Driver> Shard<D> {
             guard.moments.pop_first();
             self.pass_is_due(Key::from_u64(token), now);
         }
-        self.judge_again(now);
     }
 
     fn pass_is_due(&mut self, key: Key, now: Now) {
@@ -153,7 +152,8 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn judge_again(&mut self, now: Now) {
+    /// Judges some of those that are to be judged again.
+    pub(super) fn judge_again(&mut self, now: Now) {
         let mut held = std::mem::take(&mut self.rejudged.held);
         self.rejudged.now.append(&mut held);
         for _ in 0..JUDGED_PER_TURN {
