@@ -6,6 +6,7 @@ use crate::features::Features;
 use crate::frames::{self, CLOSE, PING, TEXT};
 use crate::model::{End, Model, Outcome};
 use crate::net::Net;
+use crate::rights::Moment;
 use std::collections::{BTreeSet, VecDeque};
 
 /// What surrounds a client while it acts.
@@ -49,6 +50,9 @@ pub struct Expected {
     pub ask: Ask,
     /// Where it ends in the stream.
     pub end: u64,
+    /// What it shows, and when it was said.
+    pub token: Option<usize>,
+    pub at: Moment,
 }
 
 /// What a socket is owed, in the order of what it said.
@@ -66,6 +70,8 @@ pub enum Owed {
     Echo,
     /// Dialect `freqsearch`: a `pong`, behind which the first of these subscriptions has made way for the other.
     Changed(usize, usize),
+    /// With this token it wants to stay.
+    Renewed(usize),
     Error,
 }
 
@@ -141,6 +147,15 @@ pub struct Client {
     pub answers: u64,
     /// The shard may have been full when it came.
     pub may_be_turned_away: bool,
+    /// What it shows with requests, and as a field of their heads.
+    pub token: Option<usize>,
+    field: String,
+    /// When it asked for its socket.
+    pub since: Moment,
+    /// It was told that what it may hear has become less, and will be told which subscription that ends.
+    pub loses: bool,
+    /// Dialect `router`: one subscription was refused, or one that it had is about to end.
+    pub refused_or_lost: bool,
 }
 
 impl Client {
@@ -186,6 +201,11 @@ impl Client {
             idle_since_us: now_us,
             answers: 0,
             may_be_turned_away: false,
+            token: None,
+            field: String::new(),
+            since: Moment::default(),
+            loses: false,
+            refused_or_lost: false,
         }
     }
 
@@ -200,8 +220,22 @@ impl Client {
         self.queued += bytes.len() as u64;
     }
 
-    pub fn request(&mut self, ask: Ask, bytes: &[u8]) {
-        self.say(bytes);
+    /// Shows a token from now on.
+    pub fn show(&mut self, token: Option<usize>, model: &Model) {
+        let field =
+            token.map(|token| format!("Authorization: Bearer {}\r\n", model.rights.tokens[token].text));
+        (self.token, self.field) = (token, field.unwrap_or_default());
+    }
+
+    /// It waits to be let in, or for what it has asked for.
+    pub fn waits(&self) -> bool {
+        let wants =
+            self.wants.iter().zip(&self.sessions).any(|(wanted, session)| *wanted != session.is_some());
+        self.upgrading || wants || self.owed.iter().any(|owed| matches!(owed, Owed::Subscribed(_)))
+    }
+
+    pub fn request(&mut self, ask: Ask, bytes: &[u8], at: Moment) {
+        self.say(&frames::with_field(bytes, &self.field));
         match &ask {
             Ask::Publish(n) => self.marks.push_back((self.queued, Mark::Sent(*n))),
             Ask::Batch(items) => {
@@ -210,7 +244,7 @@ impl Client {
             Ask::Upgrade(tongue, _) => (self.tongue, self.upgrading) = (*tongue, true),
             _ => {}
         }
-        self.expected.push_back(Expected { ask, end: self.queued });
+        self.expected.push_back(Expected { ask, end: self.queued, token: self.token, at });
     }
 
     /// Says a message on a socket.
@@ -300,7 +334,7 @@ impl Client {
             let outcome = if end > written { Outcome::Refused } else { outcome };
             model.settle(n, outcome);
         };
-        for Expected { ask, end } in self.expected.drain(..) {
+        for Expected { ask, end, .. } in self.expected.drain(..) {
             match ask {
                 Ask::Publish(n) => settle(n, end),
                 Ask::Batch(items) => items.into_iter().for_each(|n| settle(n, end)),
@@ -342,7 +376,10 @@ impl Client {
         {
             match mark {
                 Mark::Sent(n) => {
-                    scene.model.events[*n].sent.get_or_insert(scene.step);
+                    let event = &mut scene.model.events[*n];
+                    if event.sent.is_none() {
+                        (event.sent, event.sent_us) = (Some(scene.step), scene.now_us);
+                    }
                 }
                 Mark::Left => self.left_at.push_back(scene.step),
             }
@@ -357,7 +394,9 @@ impl Client {
         scene.net.client_read(self.pipe, max, &mut self.inbox);
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut at = 0;
-        while let Some(n) = self.take_in(&inbox[at..], scene) {
+        while !self.over
+            && let Some(n) = self.take_in(&inbox[at..], scene)
+        {
             at += n;
             self.before += n as u64;
         }
@@ -378,6 +417,12 @@ impl Client {
         if !self.socket || self.close_sent {
             return;
         }
+        assert!(
+            model.rights.holds(self.id, model.at),
+            "client {}: it is still here, and what it showed has ended or is revoked",
+            self.id
+        );
+        assert!(!self.loses, "client {}: nothing has ended", self.id);
         assert!(self.replies.is_empty(), "client {}: no reply {:?}", self.id, self.replies[0]);
         assert!(self.owed.is_empty(), "client {}: {:?} is owed", self.id, self.owed[0]);
         if self.tongue != Tongue::Courier {

@@ -4,6 +4,7 @@
 use crate::client::{Ask, Client, Expected, Owed, Scene, Tongue};
 use crate::frames::{self, CLOSE, HttpAnswer, PING, PONG, TEXT};
 use crate::model::{End, Got, Model, Outcome};
+use crate::rights::Moment;
 use serde_json::Value;
 
 impl Client {
@@ -37,20 +38,27 @@ impl Client {
             return;
         };
         let early = expected.end > self.written;
+        if scene.model.rights.is_on && self.refused_by_rights(status, &expected, scene) {
+            return;
+        }
         assert!(!early || close, "client {}: {status} for a request that it has not sent", self.id);
-        match (expected.ask, status) {
-            (Ask::Publish(n), 200) => self.published(n, &json(&body), scene),
-            (Ask::Batch(items), 200) => self.batch_answered(&items, &body, scene),
+        let Expected { ask, token, at, .. } = expected;
+        match (ask, status) {
+            (Ask::Publish(n), 200) => {
+                self.assert_might_publish(n, token, true, at, scene.model);
+                self.published(n, &json(&body), scene);
+            }
+            (Ask::Batch(items), 200) => self.batch_answered(&items, &body, token, at, scene),
             (Ask::Publish(n), 503 | 408) => scene.model.settle(n, Outcome::Refused),
             (Ask::Batch(items), 503 | 408) => {
                 items.into_iter().for_each(|n| scene.model.settle(n, Outcome::Refused));
             }
             (Ask::Upgrade(Tongue::Stream, path), 200) => {
                 assert!(close && stream, "client {}: no stream", self.id);
-                self.begin(path, scene);
+                self.begin(path, token, at, scene);
                 return;
             }
-            (Ask::Upgrade(_, path), 101) => self.begin(path, scene),
+            (Ask::Upgrade(_, path), 101) => self.begin(path, token, at, scene),
             (Ask::Upgrade(Tongue::Stream, _), 400 | 503) if !close => {
                 (self.tongue, self.upgrading) = (Tongue::Http, false);
             }
@@ -79,15 +87,27 @@ impl Client {
         }
     }
 
-    fn batch_answered(&mut self, items: &[usize], body: &[u8], scene: &mut Scene<'_>) {
+    fn batch_answered(
+        &mut self,
+        items: &[usize],
+        body: &[u8],
+        token: Option<usize>,
+        at: Moment,
+        scene: &mut Scene<'_>,
+    ) {
         let results = json(body);
         let results = results.as_array().expect("a result for each item");
         assert_eq!(results.len(), items.len(), "client {}: results of a batch", self.id);
         for (n, result) in items.iter().zip(results) {
             if result["status"] == "published" {
+                self.assert_might_publish(*n, token, true, at, scene.model);
                 self.published(*n, result, scene);
             } else {
-                assert_eq!(result["code"], 503, "event {n}: {result}");
+                if result["code"] == 403 {
+                    self.assert_might_publish(*n, token, false, at, scene.model);
+                } else {
+                    assert_eq!(result["code"], 503, "event {n}: {result}");
+                }
                 scene.model.settle(*n, Outcome::Refused);
             }
         }
@@ -104,9 +124,10 @@ impl Client {
         self.listed = Some(list);
     }
 
-    fn begin(&mut self, path: Option<usize>, scene: &mut Scene<'_>) {
+    fn begin(&mut self, path: Option<usize>, token: Option<usize>, at: Moment, scene: &mut Scene<'_>) {
         assert!(self.expected.is_empty(), "a 101 before other answers");
         (self.socket, self.upgrading) = (true, false);
+        self.comes_in(token, at, scene.model);
         let Some(session) = path else { return };
         match self.tongue {
             Tongue::V1 | Tongue::Router => {}
@@ -121,9 +142,12 @@ impl Client {
 
     fn open(&mut self, channel: usize, scene: &mut Scene<'_>) {
         if self.sessions[channel].is_none() {
+            self.assert_might_subscribe(channel, scene.model);
             let sieve = Default::default();
             let session = scene.model.ask(self.ear, 1 << channel, vec![channel], sieve, false);
             scene.model.open(session, scene.step);
+            // Its words may have come long after it was asked for.
+            scene.model.sessions[session].asked = self.since;
             scene.model.sessions[session].whole = !scene.model.has_holes(channel);
             self.sessions[channel] = Some(session);
             if self.close_sent || self.fin_sent {
@@ -135,6 +159,9 @@ impl Client {
     fn frame(&mut self, opcode: u8, payload: &[u8], scene: &mut Scene<'_>) {
         assert!(self.close_seen.is_none(), "client {}: a frame after the close", self.id);
         self.controls += u32::from(opcode != TEXT);
+        if opcode != TEXT && std::mem::take(&mut self.refused_or_lost) {
+            self.settle_refused(scene.model);
+        }
         match opcode {
             TEXT => self.text(payload, scene),
             PING => {
@@ -203,6 +230,7 @@ impl Client {
             "error" => match said["code"].as_str().expect("a code") {
                 "VALIDATION_ERROR" => self.reply("VALIDATION_ERROR"),
                 "SUBSCRIPTION_LIMIT_EXCEEDED" | "CONNECTION_LIMIT_EXCEEDED" => self.turned_down = true,
+                "FORBIDDEN" if self.may_be_refused_some(scene.model) => self.turned_down = true,
                 other => panic!("client {}: {other}", self.id),
             },
             other => panic!("client {}: {other}", self.id),
@@ -214,7 +242,9 @@ impl Client {
         let words = std::str::from_utf8(&payload[2..]).expect("words");
         self.close_seen = Some(code);
         let silent = matches!(self.tongue, Tongue::Events | Tongue::Router | Tongue::FreqSearch);
+        let by_rights = code == 1008 && self.ended_by_rights(words, scene);
         match (code, words) {
+            _ if by_rights => {}
             (1000 | 1003, _) => assert!(self.close_sent, "client {}: {code} out of nowhere", self.id),
             (1001, words) => {
                 assert!(scene.model.stopping && words == crate::STOP_REASON);
@@ -223,7 +253,8 @@ impl Client {
             (1013, _) => scene.model.cuts += 1,
             _ => panic!("client {}: closed with {code} {words}", self.id),
         }
-        self.end_sessions(scene.model, if code == 1001 { End::Stopped } else { End::Abnormal });
+        let whole = code == 1001 || by_rights;
+        self.end_sessions(scene.model, if whole { End::Stopped } else { End::Abnormal });
         if !self.close_sent {
             let answer = frames::client_frame(true, CLOSE, &payload[..2], scene.dice);
             self.say(&answer);
@@ -259,6 +290,7 @@ impl Client {
             let stale = scene.now_us >= self.idle_since_us + scene.keep_alive_us;
             let excused = excused
                 || early
+                || self.upgrading && self.may_have_ended(scene.model)
                 || stale
                 || scene.model.stopping
                 || self.may_be_turned_away && self.answers == 0;

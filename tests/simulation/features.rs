@@ -25,6 +25,8 @@ pub struct Features {
     /// How they say it, besides one request per event.
     pub batches: bool,
     pub said: bool,
+    /// Everybody shows a token, which lets them do some of it; rules change, tokens end.
+    pub auth: bool,
     /// Of the channels named `plain`.
     pub slow: Slow,
     /// `key` is one of so many words; 0: events have none.
@@ -53,6 +55,7 @@ impl Features {
             batches: on(80),
             said: on(100),
             replays: on(100),
+            auth: on(60),
             ..Features::default()
         };
         if on(50) {

@@ -103,6 +103,14 @@ pub fn block(bytes: &[u8]) -> Option<(&str, usize)> {
     Some((std::str::from_utf8(&bytes[..len - 2]).expect("a stream is text"), len))
 }
 
+/// A request with one more line in its head.
+pub fn with_field(request: &[u8], field: &str) -> Vec<u8> {
+    const HOST: &[u8] = b"Host: x\r\n";
+    let host = request.windows(HOST.len()).position(|line| line == HOST);
+    let (head, rest) = request.split_at(host.map_or(0, |at| at + HOST.len()));
+    if host.is_none() { request.to_vec() } else { [head, field.as_bytes(), rest].concat() }
+}
+
 pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes()
 }

@@ -12,6 +12,7 @@
 mod client;
 mod dice;
 mod ears;
+mod entry;
 mod features;
 mod frames;
 mod model;
@@ -19,7 +20,9 @@ mod net;
 mod plan;
 mod play;
 mod publish;
+mod rights;
 mod sieve;
+mod tokens;
 mod tongues;
 mod verdict;
 mod words;
@@ -84,7 +87,7 @@ fn play(seed: u64, trace: Option<Trace>) -> Result<Sum, String> {
 /// As [`play`]; twice, at times, which must go the same way.
 fn play_surely(seed: u64) -> Result<Sum, String> {
     let sum = play(seed, None)?;
-    if seed % TWICE_EVERY == 0 && play(seed, None)?.digest != sum.digest {
+    if seed.is_multiple_of(TWICE_EVERY) && play(seed, None)?.digest != sum.digest {
         return Err("played again it went another way".to_owned());
     }
     Ok(sum)

@@ -2,6 +2,7 @@
 //! subscribers were sent. What can be judged when it happens is judged here; the rest in `verdict`.
 
 use crate::plan::ChannelPlan;
+use crate::rights::{Moment, Rights};
 use crate::sieve::Sieve;
 use courier::hub::Slow;
 use serde_json::Value;
@@ -66,6 +67,9 @@ pub struct Event {
     seen: bool,
     /// The step at which its last byte was first sent.
     pub sent: Option<u64>,
+    pub sent_us: u64,
+    /// When its publisher was told that it was taken.
+    pub answered_us: u64,
     pub outcome: Outcome,
     pub place: Option<Place>,
     /// How often it was published, and how many of those are not answered.
@@ -110,7 +114,11 @@ pub struct Session {
     pub covers: u64,
     pub names: Vec<usize>,
     pub sieve: Sieve,
+    /// Some part of it covers no channel that there is, and may be refused though all others might be read.
+    pub hollow: bool,
     pub stage: Stage,
+    /// When it was asked for.
+    pub asked: Moment,
     /// The step at which the client saw the 101 or `subscribed`.
     pub since: u64,
     /// The place behind which it asked to begin.
@@ -163,6 +171,9 @@ pub struct Model {
     pub stopping: bool,
     /// Something may leave a hole in what a subscriber gets.
     pub holes: bool,
+    pub rights: Rights,
+    /// Now.
+    pub at: Moment,
     /// Where what clients say and are told is noted.
     pub trace: Option<Trace>,
 }
@@ -180,6 +191,8 @@ impl Model {
             cuts: 0,
             stopping: false,
             holes,
+            rights: Rights::default(),
+            at: Moment::default(),
             trace: None,
         }
     }
@@ -225,6 +238,8 @@ impl Model {
             bytes: bytes.into_bytes(),
             seen: false,
             sent: None,
+            sent_us: 0,
+            answered_us: 0,
             outcome: Outcome::Open,
             place: None,
             attempts: 1,
@@ -270,6 +285,7 @@ impl Model {
         event.open -= 1;
         if !matches!(event.outcome, Outcome::Published { .. }) {
             event.outcome = Outcome::Published { reached, step };
+            event.answered_us = self.at.us;
         }
         self.published += 1;
     }
@@ -309,7 +325,9 @@ impl Model {
             covers,
             names,
             sieve,
+            hollow: false,
             stage: Stage::Asked { early },
+            asked: self.at,
             since: u64::MAX,
             resume: None,
             from: None,
@@ -455,6 +473,37 @@ impl Model {
             }
         }
         assert!(wanted, "client {client} got event {n} and has no subscription that wants it");
+        self.assert_may_read(ear, n);
+    }
+
+    /// At some moment since the event was published and a subscription that covers it was asked for, the connection might
+    /// read it.
+    fn assert_may_read(&self, ear: usize, n: usize) {
+        let (ear, event) = (&self.ears[ear], &self.events[n]);
+        let sessions = ear.sessions.iter().map(|session| &self.sessions[*session]);
+        let covering = sessions.filter(|session| session.covers >> event.channel & 1 == 1);
+        let asked = covering.map(|session| session.asked).min_by_key(|at| at.step).unwrap_or_default();
+        let sent = Moment { step: event.sent.unwrap_or(0), us: event.sent_us };
+        let from = if asked.step > sent.step { asked } else { sent };
+        let name = &self.channels[event.channel].name;
+        assert!(
+            self.rights.may_have(ear.client, name, false, from, self.at),
+            "client {} got event {n} of {name}, which it might not read since it was published at {sent:?}",
+            ear.client
+        );
+    }
+
+    /// The names of the channels in a mask.
+    pub fn names(&self, covers: u64) -> impl Iterator<Item = &str> + Clone {
+        let channels = self.channels.iter().enumerate();
+        channels.filter(move |(at, _)| covers >> at & 1 == 1).map(|(_, channel)| &*channel.name)
+    }
+
+    /// Rights have become less, and a subscription has ended with them.
+    pub fn lose(&mut self, session: usize) {
+        let Session { client, since, .. } = self.sessions[session];
+        let step = if since == u64::MAX { 0 } else { self.rights.changed_after(client, since) };
+        self.close(session, End::Left(step));
     }
 
     pub fn end(&mut self, session: usize, end: End) {

@@ -2,6 +2,8 @@
 
 use crate::dice::Dice;
 use crate::features::Features;
+use crate::model::Model;
+use crate::tokens;
 use courier::admin::Facts;
 use courier::event::Channel;
 use courier::hub::{self, Bounds, ChannelOptions, ChannelRule, Keep, LaneBounds, Slow};
@@ -60,6 +62,8 @@ pub struct Plan {
     clients_per_channel_max: u32,
     pub keep: Keep,
     pub history_bytes_max: u64,
+    /// Sockets that are refused are told by a status.
+    reject_by_status: bool,
 }
 
 /// A stop takes at most so long, in microseconds: longer than grace and linger together.
@@ -133,10 +137,11 @@ impl Plan {
             request_us: dice.range(5, 15) * 1_000_000,
             grace_us: dice.skewed(3_000_000),
             clients_per_channel_max,
+            reject_by_status: dice.chance(50),
         }
     }
 
-    pub fn options(&self, shard: usize) -> Options {
+    pub fn options(&self, shard: usize, model: &Model) -> Options {
         Options {
             rates: courier::runtime::shard::Rates::default(),
             session: session::Options {
@@ -159,7 +164,7 @@ impl Plan {
                 compression_bytes_min: None,
                 router: session::RouterLimits::default(),
             },
-            auth: None,
+            auth: tokens::auth(model, self.reject_by_status),
             limits: admission::Limits {
                 event_bytes_max: EVENT_BYTES_MAX,
                 payload_bytes_max: EVENT_BYTES_MAX,

@@ -5,6 +5,7 @@ use crate::frames;
 use crate::model::Model;
 use crate::plan::{DRAIN_US, EPHEMERAL_IDLE_US, EVENT_BYTES_MAX};
 use crate::publish::publish;
+use crate::tokens;
 use crate::verdict;
 use crate::words;
 use crate::world::World;
@@ -61,6 +62,7 @@ fn step(world: &mut World) {
             let us = world.dice.skewed(if world.plan.features.repeats { 5_000_000 } else { 40_000_000 });
             world.pass(us);
         }
+        652 if world.plan.features.auth => tokens::change(world),
         // Nobody runs for a while, as on a machine that is too busy.
         652..655 => world.now_us += world.dice.skewed(200_000),
         655..660 => spurious(world),
@@ -153,6 +155,10 @@ fn speak(world: &mut World) {
     if world.dice.chance(world.plan.bursts) {
         return (0..world.dice.range(70, 150)).for_each(|_| publish(world, id));
     }
+    if world.plan.features.auth && world.dice.chance(10) {
+        let token = tokens::some_token(world);
+        world.clients[id].show(token, &world.model);
+    }
     match world.dice.below(100) {
         0..4 => words::upgrade(world, id),
         4..12 => ask_for_report(world, id),
@@ -184,7 +190,8 @@ fn ask_for_report(world: &mut World, id: usize) {
         (Ask::Channels, "/channels"),
         (Ask::Report, "/health/live"),
     ]);
-    world.clients[id].request(ask.clone(), &frames::get(path));
+    let at = world.moment();
+    world.clients[id].request(ask.clone(), &frames::get(path), at);
     world.note(|| format!("client {id} asks for {path}"));
 }
 
@@ -201,7 +208,8 @@ fn ask_badly(world: &mut World, id: usize) {
         6 => (413, frames::post("/publish/plain.0", large.as_bytes(), dice)),
         _ => (400, b"NO REQUEST\r\n\r\n".to_vec()),
     };
-    world.clients[id].request(Ask::Bad(status), &bytes);
+    let at = world.moment();
+    world.clients[id].request(Ask::Bad(status), &bytes, at);
     world.note(|| format!("client {id} asks for a {status}"));
 }
 
@@ -219,7 +227,13 @@ fn finish(world: &mut World) {
     let patience_us =
         5 * world.plan.heartbeat_us + LINGER_US + world.plan.keep_alive_us + world.plan.request_us;
     world.pass(patience_us.max(SILENCE_US_MAX));
-    world.clients.iter().for_each(|client| client.assert_served(&world.model));
+    world.model.at = world.moment();
+    for client in &mut world.clients {
+        if std::mem::take(&mut client.refused_or_lost) && !client.over {
+            client.settle_refused(&mut world.model);
+        }
+        client.assert_served(&world.model);
+    }
     compare(world);
     verdict::judge(&mut world.model, &world.clients, world.plan.features);
     part(world);
@@ -227,7 +241,11 @@ fn finish(world: &mut World) {
 
 fn ask(world: &mut World, ask: Ask, path: &str) -> Value {
     let id = world.connect();
-    world.clients[id].request(ask, &frames::get(path));
+    let at = world.moment();
+    if world.plan.features.auth {
+        world.clients[id].show(Some(tokens::ADMIN), &world.model);
+    }
+    world.clients[id].request(ask, &frames::get(path), at);
     world.settle();
     let client = &mut world.clients[id];
     let answer = client.stats.take().or(client.listed.take());

@@ -108,7 +108,8 @@ pub fn publish(world: &mut World, id: usize) {
         let body = envelope(world, n, "");
         frames::post("/publish", body.as_bytes(), &mut world.dice)
     };
-    world.clients[id].request(Ask::Publish(n), &bytes);
+    let at = world.moment();
+    world.clients[id].request(Ask::Publish(n), &bytes, at);
     note(world, id, n);
 }
 
@@ -128,7 +129,8 @@ fn batch(world: &mut World, id: usize) {
     }
     let body = if lines { texts.join("\n") } else { format!("[{}]", texts.join(",")) };
     let bytes = frames::post("/publish/batch", body.as_bytes(), &mut world.dice);
-    world.clients[id].request(Ask::Batch(items), &bytes);
+    let at = world.moment();
+    world.clients[id].request(Ask::Batch(items), &bytes, at);
 }
 
 /// On a socket.

@@ -58,13 +58,22 @@ impl Client {
                 self.let_in(at, said["position"].as_str().map(place), scene);
                 self.resumed(at, &said, scene);
             }
+            "unsubscribed" if std::mem::take(&mut self.loses) => {
+                self.lose(said["id"].as_str().expect("an id"), scene.model);
+            }
             "unsubscribed" => {
                 assert!(matches!(self.next_owed(&said), Owed::Unsubscribed(..)), "out of order: {said}");
                 self.let_go(said["id"].as_str().expect("an id"), scene);
             }
+            "authenticated" => {
+                let Owed::Renewed(token) = self.next_owed(&said) else { panic!("out of order: {said}") };
+                self.renewed(token, scene.model);
+            }
+            "expiring" => self.assert_expiring(said["in_seconds"].as_u64().expect("a number"), scene.model),
             "published" => {
                 let Owed::Published(n, _) = self.next_owed(&said) else { panic!("out of order: {said}") };
                 assert_eq!(said["ref"], n);
+                self.assert_might_say(n, true, scene.model);
                 self.published(n, &said, scene);
             }
             "gap" => self.gap(&said, scene.model),
@@ -95,10 +104,21 @@ impl Client {
             self.owed.clear();
             return;
         }
+        let is_forbidden = why == "FORBIDDEN" || why.ends_with("Unauthorized access to channel");
+        if is_forbidden && self.tongue == Tongue::V1 && said["ref"].is_null() {
+            assert!(!self.loses, "client {}: nothing ends", self.id);
+            self.loses = true;
+            return;
+        }
+        if is_forbidden && self.tongue == Tongue::Router {
+            self.refused_or_lost = true;
+            return;
+        }
         match self.next_owed(said) {
             Owed::Subscribed(at) => {
                 assert!(
                     ["CHANNEL_FULL", "SUBSCRIPTION_LIMIT_EXCEEDED"].contains(&why)
+                        || is_forbidden && self.may_be_refused(at, scene.model)
                         || self.tongue == Tongue::Router,
                     "client {}: {said}",
                     self.id
@@ -120,8 +140,14 @@ impl Client {
                 assert!(!self.named.iter().any(|n| is_it(n) && open(n)), "client {}: {said}", self.id);
                 self.left_at.pop_front();
             }
+            Owed::Renewed(token) => self.not_renewed(token, why, scene.model),
             Owed::Published(n, _) => {
-                assert!(why == "UNAVAILABLE" || self.tongue == Tongue::Router, "client {}: {said}", self.id);
+                let is_forbidden = is_forbidden || why.contains("does not allow");
+                if is_forbidden {
+                    self.assert_might_say(n, false, scene.model);
+                }
+                let known = why == "UNAVAILABLE" || is_forbidden || self.tongue == Tongue::Router;
+                assert!(known, "client {}: {said}", self.id);
                 scene.model.settle(n, Outcome::Refused);
             }
             Owed::Error => {}
@@ -131,6 +157,9 @@ impl Client {
 
     fn let_in(&mut self, at: usize, from: Option<Place>, scene: &mut Scene<'_>) {
         let session = self.named[at].session;
+        for name in scene.model.sessions[session].names.clone() {
+            self.assert_might_subscribe(name, scene.model);
+        }
         scene.model.open(session, scene.step);
         scene.model.sessions[session].from = from;
     }
@@ -180,6 +209,9 @@ impl Client {
         }
         self.controls += 1;
         let said = json(payload);
+        if std::mem::take(&mut self.refused_or_lost) && self.was_lost(&said, scene) {
+            return;
+        }
         match said["type"].as_str().expect("a type") {
             "welcome" => assert_eq!(self.owed.pop_front(), Some(Owed::Welcome), "client {}", self.id),
             "pong" | "health" => assert_eq!(self.owed.pop_front(), Some(Owed::Pong), "client {}", self.id),
@@ -195,6 +227,7 @@ impl Client {
             "published" => {
                 let Owed::Published(n, _) = self.next_owed(&said) else { panic!("out of order: {said}") };
                 assert_eq!(said["event_id"], format!("e{n}"));
+                self.assert_might_say(n, true, scene.model);
                 match said["status"].as_str() {
                     Some("queued") => scene.model.taken(n, None, scene.step),
                     Some("dropped") => scene.model.dropped(n, scene.features.replays),

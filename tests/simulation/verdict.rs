@@ -5,6 +5,7 @@ use crate::client::{Client, Tongue};
 use crate::features::Features;
 use crate::model::{Ear, End, Event, Got, Model, Outcome, Place, Session};
 use crate::publish::LONG_US;
+use crate::rights::{EVER, Moment};
 use courier::hub::Slow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -210,7 +211,32 @@ impl Case<'_> {
         let after = session.since != u64::MAX && (event.sent > Some(session.since) || behind);
         // One that leaves, or is sent away, while it catches up is owed no more than what it was sent.
         let kept_on = session.resume.is_none() || session.end == End::Open;
-        wanted && after && kept_on && self.until(session, event).is_some_and(|until| step < until)
+        let until = self.until(session, event).is_some_and(|until| step < until);
+        wanted && after && kept_on && until && self.is_within(session, event, step)
+    }
+
+    /// What could be read all the time until its publish was answered.
+    fn is_within(&self, session: &Session, event: &Event, step: u64) -> bool {
+        let (rights, name) = (&self.model.rights, &self.model.channels[event.channel].name);
+        let sent = Moment { step: event.sent.unwrap_or(0), us: event.sent_us };
+        // What is heard by name ends with the rights to it, and does not come back with them.
+        let from = if session.names.contains(&event.channel) { session.asked } else { sent };
+        let Moment { us, .. } = session.asked;
+        let to = Moment { step: step.max(session.since), us: us.max(event.answered_us) };
+        let to = if event.attempts > 1 { EVER } else { to };
+        let client = session.client;
+        // One that is lost with all that it covers is not told so in this dialect, and does not come back.
+        let silent = self.clients[client].tongue == Tongue::FreqSearch;
+        let lost = silent && {
+            let to = Moment { us: event.answered_us, ..to };
+            rights.may_lack_all(client, self.model.names(session.covers), Moment::default(), to)
+        };
+        // A connection that has no word for the end of one subscription ends with the first.
+        let ended = self.clients[client].close_seen == Some(1008) && {
+            let mut names = self.model.names(self.clients[client].asked);
+            names.any(|name| rights.may_lack(client, name, false, self.clients[client].since, to))
+        };
+        !lost && !ended && !rights.may_lack(client, name, false, from, to)
     }
 
     /// Until when a subscription, or one that took over from it, gets an event.

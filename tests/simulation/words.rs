@@ -6,6 +6,7 @@ use crate::features::Features;
 use crate::frames::{self, PING};
 use crate::model::{Model, Stage};
 use crate::sieve::{Sieve, covers};
+use crate::tokens;
 use crate::world::World;
 use serde_json::json;
 
@@ -130,6 +131,7 @@ pub fn upgrade(world: &mut World, id: usize) {
     world.note(|| format!("client {id} asks for {path} in {tongue:?}"));
     world.clients[id].tongue = tongue;
     let session = (!list.is_empty()).then(|| world.with(id, |client, scene| client.ask(&list, sieve, scene)));
+    let at = world.moment();
     let client = &mut world.clients[id];
     if matches!(tongue, Tongue::V1 | Tongue::Router | Tongue::Events) {
         client.owed.push_back(Owed::Welcome);
@@ -149,7 +151,7 @@ pub fn upgrade(world: &mut World, id: usize) {
         Tongue::V1 => frames::upgrade(&path, Some("courier.v1")),
         _ => frames::upgrade(&path, None),
     };
-    client.request(Ask::Upgrade(tongue, session), &bytes);
+    client.request(Ask::Upgrade(tongue, session), &bytes, at);
 }
 
 /// The first segment of a name: a room of dialect `freqsearch`.
@@ -166,6 +168,7 @@ pub fn speak(world: &mut World, id: usize) {
         (Tongue::V1 | Tongue::Router, 0..4) => subscribe(world, id),
         (Tongue::V1 | Tongue::Router, 4..6) => unsubscribe(world, id),
         (Tongue::V1 | Tongue::Router, 6..8) if world.plan.features.said => crate::publish::say(world, id),
+        (Tongue::V1, 8) if world.plan.features.auth => renew(world, id),
         (Tongue::FreqSearch, 0..6) => change(world, id),
         (Tongue::Events, _) => world.with(id, |client, scene| client.tell("whatever", scene)),
         _ => world.with(id, |client, scene| client.small_talk(scene)),
@@ -220,7 +223,10 @@ fn subscribe(world: &mut World, id: usize) {
 
 fn unsubscribe(world: &mut World, id: usize) {
     let live = world.clients[id].live(&world.model);
-    if live.is_empty() {
+    // In dialect `router` it could not be told which of both an answer is for.
+    let features = world.plan.features;
+    let asks = world.clients[id].owed.iter().any(|owed| matches!(owed, Owed::Subscribed(_)));
+    if live.is_empty() || asks && features.auth && world.clients[id].tongue == Tongue::Router {
         return;
     }
     let at = *world.dice.pick(&live);
@@ -236,6 +242,21 @@ fn unsubscribe(world: &mut World, id: usize) {
         client.named[at].asked_to_end |= named;
         client.owed.push_back(Owed::Unsubscribed(at, !named));
         client.tell_leaving(&text.to_string(), scene);
+    });
+}
+
+/// A client wants to stay with another token, which now and then is not its own.
+fn renew(world: &mut World, id: usize) {
+    let own = world.clients[id].token.map(|token| world.model.rights.tokens[token].user);
+    let user = own.filter(|_| world.dice.chance(85));
+    let token = tokens::token(world, user);
+    let now = world.moment();
+    world.model.rights.ask(id, token, now);
+    world.with(id, |client, scene| {
+        let text = &scene.model.rights.tokens[token].text;
+        let words = json!({ "type": "auth", "ref": token, "token": text }).to_string();
+        client.tell(&words, scene);
+        client.owed.push_back(Owed::Renewed(token));
     });
 }
 
@@ -270,6 +291,8 @@ impl Client {
         let plain = sieve.is_open() && names.len() == 1 && covers.count_ones() == 1;
         let early = matches!(self.tongue, Tongue::Router);
         let session = scene.model.ask(ear, covers, names, sieve, early);
+        let is_hollow = |pattern: &String| targets(scene.model, std::slice::from_ref(pattern)).0 == 0;
+        scene.model.sessions[session].hollow = list.iter().any(is_hollow);
         let whole = plain
             && self.tongue != Tongue::Router
             && !scene.model.has_holes(covers.trailing_zeros() as usize);

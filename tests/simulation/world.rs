@@ -7,6 +7,8 @@ use crate::dice::Dice;
 use crate::model::{Model, Trace};
 use crate::net::{Fd, Net};
 use crate::plan::Plan;
+use crate::rights::Moment;
+use crate::tokens;
 use courier::hub::{Batch, Bounds};
 use courier::mailbox::budget::Budget;
 use courier::mailbox::census::Census;
@@ -27,12 +29,17 @@ use std::sync::Arc;
 /// Rounds after which a world that should come to rest is taken for one that never does.
 const ROUNDS_MAX: usize = 20_000;
 /// 2026-11-21, for timestamps.
-const UNIX_MS: u64 = 1_795_271_775_123;
+pub const UNIX_MS: u64 = 1_795_271_775_123;
+/// The virtual time at which its first second is over.
+const SECOND_US: u64 = (1000 - UNIX_MS % 1000) * 1000;
 /// Clients come from so many addresses.
 const ADDRESSES: usize = 3;
 
 /// Of an event without its padding, in the largest envelope.
 const FRAME_BYTES_MAX: usize = 1000;
+/// Whose rights end is told within so long.
+pub const JUDGED_WITHIN_US: u64 = 1_000_000;
+
 /// That the queue of a router's subscriber takes for each event that may wait.
 const ROUTER_EVENT_BYTES: usize = 1024;
 
@@ -49,6 +56,8 @@ pub struct Core {
     rest: Rest,
     stage: Stage,
     arriving: VecDeque<(Fd, IpAddr)>,
+    /// The rules that it has taken.
+    policy: usize,
 }
 
 pub struct World {
@@ -85,19 +94,23 @@ impl World {
             reload: Notice::default(),
             doorbells,
         });
-        let cores = ports.into_iter().enumerate().map(|(number, port)| {
-            let mut draws = dice.fork();
-            let draw = Box::new(move || draws.roll() as u32);
-            let shard = Shard::new(plan.options(number), Arc::clone(&shared), port, Pulse::new(), draw);
-            let rest = Rest { deadline_us: None, again: true, done: false };
-            Core { shard: Some(shard), rest, stage: Stage::Serving, arriving: VecDeque::new() }
-        });
-        let cores = cores.collect();
-        let net = Net::new(shards, (plan.pipe_min, plan.pipe_max), plan.short_sends, dice.fork());
         let holes = plan.features.priorities || plan.features.ttl;
         let mut model = Model::new(std::mem::take(&mut plan.channels), holes);
         model.trace = trace;
-        let world = World { plan, dice, net, cores, shared, clients: Vec::new(), model, now_us: 1, step: 0 };
+        tokens::begin(&mut model, plan.features, &mut dice);
+        let cores = ports.into_iter().enumerate().map(|(number, port)| {
+            let mut draws = dice.fork();
+            let draw = Box::new(move || draws.roll() as u32);
+            let shard =
+                Shard::new(plan.options(number, &model), Arc::clone(&shared), port, Pulse::new(), draw);
+            let rest = Rest { deadline_us: None, again: true, done: false };
+            Core { shard: Some(shard), rest, stage: Stage::Serving, arriving: VecDeque::new(), policy: 0 }
+        });
+        let cores = cores.collect();
+        let net = Net::new(shards, (plan.pipe_min, plan.pipe_max), plan.short_sends, dice.fork());
+        // Tokens end with whole seconds: one of those comes while much is going on.
+        let now_us = if plan.features.auth { dice.range(SECOND_US - 400_000, SECOND_US) } else { 1 };
+        let world = World { plan, dice, net, cores, shared, clients: Vec::new(), model, now_us, step: 0 };
         let plan = &world.plan;
         let text = format!("{:?}, outbox {:?}, lane {:?}", plan.features, plan.outbox, plan.lane);
         world.note(|| text);
@@ -112,7 +125,12 @@ impl World {
         Now { steady_us: self.now_us, unix_ms: UNIX_MS + self.now_us / 1000 }
     }
 
+    pub fn moment(&self) -> Moment {
+        Moment { step: self.step, us: self.now_us }
+    }
+
     pub fn scene(&mut self) -> (Scene<'_>, &mut Vec<Client>) {
+        self.model.at = self.moment();
         let scene = Scene {
             net: &mut self.net,
             model: &mut self.model,
@@ -139,6 +157,9 @@ impl World {
         let mut client = Client::new(id, pipe, self.model.ear(id), self.model.channels.len(), self.now_us);
         client.may_be_turned_away = self.plan.connections_max < 1000;
         self.clients.push(client);
+        self.model.rights.arrive(self.cores[shard].policy, self.step);
+        let token = tokens::some_token(self);
+        self.clients[id].show(token, &self.model);
         if self.cores[shard].shard.is_some() {
             self.cores[shard].arriving.push_back((fd, address.into()));
         }
@@ -167,6 +188,7 @@ impl World {
         let Some(mut shard) = core.shard.take() else { return };
         core.stage = self.shared.drain.stage();
         let mut arriving = std::mem::take(&mut core.arriving);
+        shard.begin_turn(now);
         let mut mail: Vec<usize> = (0..self.plan.shards).collect();
         mail.retain(|_| all || self.dice.chance(self.plan.lanes_looked_into));
         let partly = !all && self.dice.chance(30);
@@ -211,10 +233,30 @@ impl World {
             core.shard = Some(shard);
         }
         self.net.reap();
+        self.follow_rules(number);
         self.note(|| {
             format!("shard {number} turns: {} ready, {} new, {} batches; {rest:?}", taken.0, taken.1, taken.2)
         });
         self.check(number);
+    }
+
+    /// Tells all shards of the newest rules.
+    pub fn announce(&mut self) {
+        self.shared.reload.announce(self.plan.options(0, &self.model));
+    }
+
+    /// A shard that has turned has taken them. Who waits to be let in somewhere is judged by them afterwards.
+    fn follow_rules(&mut self, number: usize) {
+        let newest = self.model.rights.policies.len().saturating_sub(1);
+        if self.cores[number].policy == newest {
+            return;
+        }
+        self.cores[number].policy = newest;
+        let now = self.moment();
+        for client in self.clients.iter().filter(|client| self.net.pipes[client.pipe].shard == number) {
+            let us = now.us + if client.waits() { JUDGED_WITHIN_US } else { 0 };
+            self.model.rights.change(client.id, newest, now.step, Moment { us, ..now });
+        }
     }
 
     /// What must be true of a shard after each of its turns.
