@@ -164,7 +164,8 @@ impl<'a> Node<'a, EventText> for At<'a> {
         match self {
             // One document is looked at in one call, where a slot is its number.
             At::Value(_, index) => Some(NodeIdentity::tagged(*index as usize, 1)),
-            At::Name(_) => None,
+            // By this a reference that leads back to itself ends at a name too, which is looked at while it stands there.
+            At::Name(name) => Some(NodeIdentity::tagged(name.as_ptr() as usize, 2)),
         }
     }
 }

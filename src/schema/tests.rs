@@ -182,6 +182,16 @@ fn references_that_multiply_are_refused_and_those_that_turn_back_end() {
     assert!(fits(&check(&policy, "x", r#"{"type":"mine"}"#)));
 }
 
+/// One that led back to itself at the name of a member never ended, and took the process with it.
+#[test]
+fn references_that_turn_back_at_a_name_end_there() {
+    let turning = json!({ "propertyNames": { "$ref": "#/$defs/d" },
+        "$defs": { "d": { "anyOf": [{ "const": 1 }, { "$ref": "#/$defs/d" }], "maxLength": 4 } } });
+    let policy = policy(Mode::Known, &[("mine", turning)]);
+    assert!(fits(&check(&policy, "x", r#"{"type":"mine","":1}"#)));
+    assert!(!fits(&check(&policy, "x", r#"{"type":"mine","longer":1}"#)));
+}
+
 #[test]
 fn hostile_events_are_judged_in_bounds() {
     let policy = policy(Mode::Known, &[]);
