@@ -173,9 +173,10 @@ class TestChannelLimit:
         peer = ScriptedPeer(courier.port, "/ws/kept")
         for n in range(100):
             assert courier.publish(f"c{n}", {"n": n})["status"] == "published"
+        # The shard of the last publish answers it, and looks at the limit at the end of that turn.
+        wait_until(lambda: courier.get("/channels").json()["total_channels"] <= 8, what="within the limit")
         said = courier.get("/channels").json()
         assert said["channels"]["kept"] == 1
-        assert said["total_channels"] <= 8
         assert "c99" in said["channels"]
         assert courier.publish("kept", {"n": 1})["clients_reached"] == 1
         assert json.loads(peer.message().payload) == {"n": 1}
