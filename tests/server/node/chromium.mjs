@@ -1,21 +1,9 @@
 // Sockets of a headless Chromium page, driven by the same JSON lines as ws.mjs. Argument: the page to open.
 // The page is one of the server's own, so that its sockets and requests are of the same origin.
-import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
+import { launch, tell } from "./browser.mjs";
 
-const require = createRequire(new URL("../../.cache/npm/", import.meta.url));
-const { chromium } = require("playwright-core");
-
-const tell = (said) => process.stdout.write(JSON.stringify(said) + "\n");
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-  ],
-});
+const browser = await launch();
 const page = await browser.newPage();
 await page.exposeFunction("tell", tell);
 await page.goto(process.argv[2]);

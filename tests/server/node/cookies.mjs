@@ -1,26 +1,15 @@
 // A headless Chromium with a cookie of the server, and pages of any origin that the test names: their content comes from
 // here, not from a network. Driven by JSON lines: {"op":"try","id","page","url","kind"} opens a page of that address and in it
 // a socket, an EventSource or a request, and tells how far it came. Arguments: the cookie, as JSON.
-import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
+import { launch, tell } from "./browser.mjs";
 
-const require = createRequire(new URL("../../.cache/npm/", import.meta.url));
-const { chromium } = require("playwright-core");
-
-const tell = (said) => process.stdout.write(JSON.stringify(said) + "\n");
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    // Every name is this machine, so that pages of other sites can reach the server as such.
-    "--host-resolver-rules=MAP * 127.0.0.1",
-    // The rules for private networks are another layer, and not the one that is tested.
-    "--disable-features=BlockInsecurePrivateNetworkRequests,PrivateNetworkAccessRespectPreflightResults,LocalNetworkAccessChecks",
-  ],
-});
+const browser = await launch([
+  // Every name is this machine, so that pages of other sites can reach the server as such.
+  "--host-resolver-rules=MAP * 127.0.0.1",
+  // The rules for private networks are another layer, and not the one that is tested.
+  "--disable-features=BlockInsecurePrivateNetworkRequests,PrivateNetworkAccessRespectPreflightResults,LocalNetworkAccessChecks",
+]);
 const context = await browser.newContext({ ignoreHTTPSErrors: true });
 await context.addCookies([JSON.parse(process.argv[2])]);
 
