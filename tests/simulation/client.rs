@@ -121,6 +121,10 @@ pub struct Client {
     pub mute: bool,
     pub upgrading: bool,
     pub socket: bool,
+    /// Which compression its socket offered; whether one was agreed on, and whether the last frame that came has it.
+    pub offer: Option<usize>,
+    pub zips: bool,
+    pub came_zipped: bool,
     pub close_sent: bool,
     pub fin_sent: bool,
     pub close_seen: Option<u16>,
@@ -184,6 +188,9 @@ impl Client {
             mute: false,
             upgrading: false,
             socket: false,
+            offer: None,
+            zips: false,
+            came_zipped: false,
             close_sent: false,
             fin_sent: false,
             close_seen: None,
@@ -250,7 +257,7 @@ impl Client {
     /// Says a message on a socket.
     pub fn tell(&mut self, text: &str, scene: &mut Scene<'_>) {
         scene.model.note(|| format!("  client {} will say {text}", self.id));
-        self.say(&frames::client_message(TEXT, text.as_bytes(), scene.dice));
+        self.say(&self.message(text.as_bytes(), scene.dice));
     }
 
     /// Says one that asks for the end of a subscription.
@@ -283,7 +290,7 @@ impl Client {
         self.replies.push_back(reply);
         let bytes = match opcode {
             PING => frames::client_frame(true, PING, text.as_bytes(), scene.dice),
-            _ => frames::client_message(opcode, text.as_bytes(), scene.dice),
+            _ => self.message(text.as_bytes(), scene.dice),
         };
         self.say(&bytes);
     }

@@ -16,7 +16,8 @@ impl Client {
         }
         if self.socket {
             let frame = frames::frame(bytes)?;
-            self.frame(frame.opcode, frame.payload, scene);
+            let payload = self.unzipped(&frame, scene);
+            self.frame(frame.opcode, &payload, scene);
             return Some(frame.len);
         }
         let (answer, len) = frames::http_answer(bytes)?;
@@ -25,7 +26,7 @@ impl Client {
     }
 
     fn answer(&mut self, answer: HttpAnswer, scene: &mut Scene<'_>) {
-        let HttpAnswer { status, close, stream, body } = answer;
+        let HttpAnswer { status, close, stream, extensions, body } = answer;
         assert!(!self.refused, "client {}: an answer ({status}) after the one that closes", self.id);
         self.idle_since_us = scene.now_us;
         self.answers += 1;
@@ -58,7 +59,10 @@ impl Client {
                 self.begin(path, token, at, scene);
                 return;
             }
-            (Ask::Upgrade(_, path), 101) => self.begin(path, token, at, scene),
+            (Ask::Upgrade(_, path), 101) => {
+                self.agree(extensions.as_deref(), scene);
+                self.begin(path, token, at, scene);
+            }
             (Ask::Upgrade(Tongue::Stream, _), 400 | 503) if !close => {
                 (self.tongue, self.upgrading) = (Tongue::Http, false);
             }
@@ -184,6 +188,7 @@ impl Client {
     /// An event has come, as this text.
     pub fn hear(&mut self, ear: usize, n: usize, text: &[u8], scene: &mut Scene<'_>) {
         scene.model.assert_verbatim(n, text);
+        self.assert_zipped(n, scene);
         let taken_us = scene.net.taken_at_us(self.pipe, self.before);
         scene.model.heard(ear, Got { event: n, offset: self.before, taken_us, controls: self.controls });
     }

@@ -27,6 +27,8 @@ pub struct Features {
     pub said: bool,
     /// Everybody shows a token, which lets them do some of it; rules change, tokens end.
     pub auth: bool,
+    /// Messages from so many bytes on are compressed for sockets that agree to it; none: never.
+    pub zip_bytes_min: Option<usize>,
     /// Of the channels named `plain`.
     pub slow: Slow,
     /// `key` is one of so many words; 0: events have none.
@@ -61,6 +63,9 @@ impl Features {
         if on(50) {
             features.slow = *dice.pick(&[Slow::DropOldest, Slow::Conflate]);
             features.keys = dice.below(4) as u64;
+        }
+        if dice.chance(percent * 60 / 100) {
+            features.zip_bytes_min = Some(*dice.pick(&[1, 60, 300]));
         }
         if dice.chance(percent / 3) {
             features.router_queue.max = dice.range(2, 8) as usize;

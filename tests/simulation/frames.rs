@@ -1,12 +1,15 @@
 //! What goes over a fake socket, written and read in the plainest way: nothing here is shared with `src/wire`.
 
 use crate::dice::Dice;
+use crate::zip::ZIPPED;
 
 pub struct HttpAnswer {
     pub status: u16,
     pub close: bool,
     /// The body is server-sent events and ends with the connection.
     pub stream: bool,
+    /// What of the socket was agreed on besides.
+    pub extensions: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -18,21 +21,24 @@ pub fn http_answer(bytes: &[u8]) -> Option<(HttpAnswer, usize)> {
     let status_line = lines.next().expect("there is always a first");
     assert!(status_line.starts_with("HTTP/1.1 "), "not an answer: {status_line:?}");
     let status = status_line[9..12].parse().expect("three digits");
-    let (mut length, mut close, mut stream) = (0, false, false);
+    let (mut length, mut close, mut stream, mut extensions) = (0, false, false, None);
     for line in lines {
         match line.split_once(": ") {
             Some(("Content-Length", value)) => length = value.parse().expect("a number"),
             Some(("Connection", "close")) => close = true,
             Some(("Content-Type", "text/event-stream")) => stream = true,
+            Some(("Sec-WebSocket-Extensions", agreed)) => extensions = Some(agreed.to_owned()),
             _ => {}
         }
     }
     let body = bytes.get(head_len..head_len + length)?.to_vec();
-    Some((HttpAnswer { status, close, stream, body }, head_len + length))
+    Some((HttpAnswer { status, close, stream, extensions, body }, head_len + length))
 }
 
 pub struct Frame<'b> {
     pub opcode: u8,
+    /// RFC 7692.
+    pub zipped: bool,
     pub payload: &'b [u8],
     pub len: usize,
 }
@@ -40,7 +46,7 @@ pub struct Frame<'b> {
 /// The first whole frame (RFC 6455 5.2) in `bytes`.
 pub fn frame(bytes: &[u8]) -> Option<Frame<'_>> {
     let [first, second, ..] = *bytes else { return None };
-    assert!(first & 0x70 == 0, "a reserved bit: {first:#x}");
+    assert!(first & 0x30 == 0, "a reserved bit: {first:#x}");
     assert!(first & 0x80 != 0, "a fragment: {first:#x}");
     assert!(second & 0x80 == 0, "a server does not mask");
     let (at, length) = match second {
@@ -49,7 +55,7 @@ pub fn frame(bytes: &[u8]) -> Option<Frame<'_>> {
         length => (2, length as usize),
     };
     let payload = bytes.get(at..at + length)?;
-    Some(Frame { opcode: first & 0x0f, payload, len: at + length })
+    Some(Frame { opcode: first & 0x0f, zipped: first & ZIPPED != 0, payload, len: at + length })
 }
 
 pub const TEXT: u8 = 1;

@@ -27,6 +27,7 @@ mod tongues;
 mod verdict;
 mod words;
 mod world;
+mod zip;
 
 use courier::event::Channel;
 use model::Trace;

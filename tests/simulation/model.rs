@@ -62,6 +62,7 @@ pub struct Event {
     pub ttl_us: Option<u64>,
     pub has_id: bool,
     pub is_routers: bool,
+    pub padding: usize,
     /// What subscribers get; of the router's events only the payload, until one was seen.
     pub bytes: Vec<u8>,
     seen: bool,
@@ -235,6 +236,7 @@ impl Model {
             ttl_us,
             has_id: draft.has_id,
             is_routers: draft.is_routers,
+            padding: draft.padding,
             bytes: bytes.into_bytes(),
             seen: false,
             sent: None,

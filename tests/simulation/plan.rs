@@ -161,7 +161,7 @@ impl Plan {
                 keep_alive_us: self.keep_alive_us,
                 shutdown_reason: crate::STOP_REASON.to_owned(),
                 doors: Vec::new(),
-                compression_bytes_min: None,
+                compression_bytes_min: self.features.zip_bytes_min,
                 router: session::RouterLimits::default(),
             },
             auth: tokens::auth(model, self.reject_by_status),

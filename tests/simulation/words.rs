@@ -8,6 +8,7 @@ use crate::model::{Model, Stage};
 use crate::sieve::{Sieve, covers};
 use crate::tokens;
 use crate::world::World;
+use crate::zip;
 use serde_json::json;
 
 /// Types that the router knows (sources 2.3), and one that it does not.
@@ -151,6 +152,12 @@ pub fn upgrade(world: &mut World, id: usize) {
         Tongue::V1 => frames::upgrade(&path, Some("courier.v1")),
         _ => frames::upgrade(&path, None),
     };
+    let offers = if features.zip_bytes_min.is_some() { 60 } else { 5 };
+    let offer =
+        (tongue != Tongue::Stream && world.dice.chance(offers)).then(|| zip::some_offer(&mut world.dice));
+    let bytes = offer.map_or(bytes.clone(), |offer| frames::with_field(&bytes, &zip::field(offer)));
+    let client = &mut world.clients[id];
+    client.offer = offer;
     client.request(Ask::Upgrade(tongue, session), &bytes, at);
 }
 
