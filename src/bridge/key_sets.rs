@@ -86,7 +86,10 @@ fn run(
         if let Some(i) = shelf.due(now_s()) {
             let fetched = fetch(&shelf.sets[i].remote);
             if let Err(error) = &fetched {
-                tracing::warn!(url = %shelf.sets[i].remote.url, "key set not fetched; what is known stays: {error}");
+                tracing::warn!(
+                    url = shown(&shelf.sets[i].remote.url),
+                    "key set not fetched; what is known stays: {error}"
+                );
             }
             shelf.take(i, fetched.ok(), now_s(), jitter());
         }
@@ -99,6 +102,15 @@ fn jitter() -> f64 {
     let random = ring::rand::SystemRandom::new();
     let drawn = ring::rand::SecureRandom::fill(&random, &mut byte);
     if drawn.is_ok() { f64::from(byte[0]) / 256.0 } else { 0.5 }
+}
+
+/// The part of a URL that a log may show: not the name and password before its host, nor its query, which may hold a key.
+fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 /// A redirect is not followed: it could lead away from https, or to another's keys.
@@ -277,6 +289,18 @@ mod tests {
 
     fn ok(body: &str) -> String {
         format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[test]
+    fn what_a_log_shows_of_a_url_has_no_password_and_no_query() {
+        for (url, safe) in [
+            ("https://u:p@id.example:8443/a/b?key=k#f", "https://id.example:8443/a/b"),
+            ("https://a@b@id.example", "https://id.example"),
+            ("https://id.example?u@x/y", "https://id.example"),
+            ("https://id.example/@a", "https://id.example/@a"),
+        ] {
+            assert_eq!(shown(url), safe);
+        }
     }
 
     #[test]

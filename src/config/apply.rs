@@ -44,8 +44,13 @@ fn entries(node: Node, path: &str, report: &mut Report) -> Option<Vec<Entry>> {
             // What stands in braces parses to a section or not at all.
             if let Value::Map(entries) = inner.value { entries } else { return None }
         }
-        Value::Scalar(..) | Value::List(_) => {
-            report.refuse(&node, path, "a section of `key: value` lines");
+        // What stands there is not said again: in the place of `auth.jwt` it may be the secret.
+        Value::Scalar(..) => {
+            report.add(node.at, path, "must be a section of `key: value` lines, is a text");
+            return None;
+        }
+        Value::List(_) => {
+            report.add(node.at, path, "must be a section of `key: value` lines, is a list");
             return None;
         }
     };

@@ -60,7 +60,7 @@ fn addresses(settings: &Settings, report: &mut Report) {
         report.add_where_set("listeners", format_args!("must be at most {LISTENERS_MAX} addresses"));
     }
     for (i, (key, address)) in all.iter().enumerate() {
-        if !address.ip().to_canonical().is_loopback() && settings.auth.mode == AuthMode::Off {
+        if settings.is_open_at(*address) {
             let ip = address.ip();
             let mend = "write `auth: required` and a key, listen on 127.0.0.1, or write `auth: insecure` to let anybody in";
             report.add_where_set(key, format_args!("refuses to listen on {ip} without auth: {mend}"));
@@ -68,6 +68,19 @@ fn addresses(settings: &Settings, report: &mut Report) {
         if let Some((_, other)) = all[..i].iter().find(|(_, other)| collide(*other, *address)) {
             report.add_where_set(key, format_args!("must be another address than {other}, which is taken"));
         }
+    }
+}
+
+impl Settings {
+    /// Whether anybody who reaches this address could do everything, without the word that allows it (contract 12).
+    fn is_open_at(&self, address: SocketAddr) -> bool {
+        !address.ip().to_canonical().is_loopback() && self.auth.mode == AuthMode::Off
+    }
+
+    /// The first address of those.
+    #[must_use]
+    pub fn open_to_strangers(&self) -> Option<SocketAddr> {
+        self.addresses().find(|address| self.is_open_at(*address))
     }
 }
 

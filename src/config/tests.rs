@@ -184,13 +184,25 @@ fn variables_that_only_look_like_settings_are_left_alone() {
     assert!(loaded.notes.iter().any(|note| note.contains("Kubernetes")), "{:?}", loaded.notes);
 }
 
+/// `jwt: SECRET` was answered with the secret, on the terminal and in the log.
+#[test]
+fn text_in_the_place_of_a_section_is_not_said_again() {
+    for file in
+        ["jwt: hush\n", "auth: {jwt: hush}\n", "auth: {jwt: [hush]}\n", "auth: {jwt: {keys: [hush]}}\n"]
+    {
+        let told = bad(file, &[], &[]).concat();
+        assert!(told.contains("must be a section") && !told.contains("hush"), "{told}");
+    }
+    assert!(!bad("", &[("COURIER_JWT", "hush")], &[]).concat().contains("hush"));
+}
+
 #[test]
 fn channel_option_needs_its_pattern_and_tells_each_mistake() {
     let file = "channel_options:\n  - {max_clients: 1}\n  -\n  - word\n  - {match: \"a*\", max_client: 1}\n";
     let expected = [
         "courier.yaml:2:5: channel_options[0]: needs match, such as {match: \"user.*\", max_clients: 100}",
         "courier.yaml:3:4: channel_options[1]: needs match, such as {match: \"user.*\", max_clients: 100}",
-        "courier.yaml:4:5: channel_options[2]: must be a section of `key: value` lines, is word",
+        "courier.yaml:4:5: channel_options[2]: must be a section of `key: value` lines, is a text",
         "courier.yaml:5:13: channel_options[3].match: must be a channel name in which whole segments may be * \
          and the last may be **, is the text \"a*\"",
         "courier.yaml:5:19: channel_options[3].max_client: unknown; did you mean `channel_options[3].max_clients`?",

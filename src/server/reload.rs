@@ -66,15 +66,17 @@ impl Reload {
                 return;
             }
         };
-        let (before, after) = (changes(&self.current), changes(&settings));
-        for key in AT_START_ONLY {
-            let value = |list: &[(String, String)]| list.iter().find(|(name, _)| name == key).cloned();
-            if value(&before) != value(&after) {
-                tracing::warn!("{key} takes effect at the next start");
-            }
+        let later = self.takes_effect_later(&mut settings);
+        if let Some(address) = settings.open_to_strangers() {
+            tracing::error!(
+                "nothing was reloaded: without auth this server would go on listening on {address}, open to anybody; keep \
+                 `auth: required`, write `auth: insecure`, or restart it with the new host and listeners"
+            );
+            return;
         }
-        // Connections are known by the number of their listener: those that are open keep what is spoken there.
-        settings.listeners.clone_from(&self.current.listeners);
+        for key in later {
+            tracing::warn!("{key} takes effect at the next start");
+        }
         match (&self.certificates, settings.tls_files()) {
             (Some(keeper), Some(files)) => keeper.reload(files),
             (None, None) => {}
@@ -83,9 +85,6 @@ impl Reload {
                 settings.tls.clone_from(&self.current.tls);
             }
         }
-        // The log runs as it was started.
-        settings.storage.clone_from(&self.current.storage);
-        settings.history.durable = self.current.history.durable;
         self.shared.census.set_limits(settings.max_total_connections, settings.max_connections_per_address);
         self.shared.routers.set_limits(settings.router.max_clients, 0);
         self.shared.users.set_limit(settings.max_connections_per_user);
@@ -121,5 +120,18 @@ impl Reload {
         self.logs.set(&settings);
         self.current = settings;
         tracing::info!("settings reloaded");
+    }
+
+    /// Puts back what stays as it was started: what is bound, and the log. Connections are known by the number of their
+    /// listener, so those that are open keep what is spoken there. Answers the keys that differ.
+    fn takes_effect_later(&self, settings: &mut Settings) -> Vec<&'static str> {
+        let (before, after) = (changes(&self.current), changes(settings));
+        let value = |list: &[(String, String)], key: &str| list.iter().find(|(name, _)| name == key).cloned();
+        settings.host.clone_from(&self.current.host);
+        settings.port = self.current.port;
+        settings.listeners.clone_from(&self.current.listeners);
+        settings.storage.clone_from(&self.current.storage);
+        settings.history.durable = self.current.history.durable;
+        AT_START_ONLY.into_iter().filter(|key| value(&before, key) != value(&after, key)).collect()
     }
 }

@@ -50,18 +50,18 @@ impl From<Denied> for Refused {
 /// Looks into every place; `cookie` is the name of the cookie, empty for none.
 ///
 /// # Errors
-/// [`Refused::Ambiguous`] when two places hold different things.
+/// [`Refused::Ambiguous`] when two places hold different things, or one place does: a neighbour below the same domain can
+/// put a cookie of the same name before a browser's own.
 pub fn find<'h>(head: &Head<'h>, cookie: &str, origins: &Origins) -> Result<Option<Credential<'h>>, Refused> {
-    let offered = head.upgrade.and_then(|upgrade| upgrade.protocols).and_then(bearer_offer);
-    let offered = offered.and_then(|offer| offer.get(SUBPROTOCOL_PREFIX.len()..));
-    let in_cookie = cookie_of(head, cookie).filter(|_| origins.trusts_cookies(head));
-    let in_query = query(head.query).find(|(name, _)| name == "token").map(|(_, value)| value);
-    let api_key = head.api_key().map(|key| Credential::ApiKey(key.into()));
-    let bearers =
-        [head.authorization.and_then(bearer), offered, in_cookie].map(|text| text.map(Cow::Borrowed));
-    let tokens = bearers.into_iter().chain([in_query]).flatten().filter(|text| !text.is_empty());
+    let offers = head.upgrade.and_then(|upgrade| upgrade.protocols).into_iter().flat_map(bearer_offers);
+    let offered = offers.filter_map(|offer| offer.get(SUBPROTOCOL_PREFIX.len()..));
+    let in_cookies = cookies_of(head, cookie).filter(|_| origins.trusts_cookies(head));
+    let in_query = query(head.query).filter(|(name, _)| name == "token").map(|(_, value)| value);
+    let api_keys = head.api_keys().map(|key| Credential::ApiKey(key.into()));
+    let bearers = head.authorization.and_then(bearer).into_iter().chain(offered).chain(in_cookies);
+    let tokens = bearers.map(Cow::Borrowed).chain(in_query).filter(|text| !text.is_empty());
     let mut found = None;
-    for credential in tokens.map(credential).chain(api_key) {
+    for credential in tokens.map(credential).chain(api_keys) {
         match &found {
             Some(known) if *known != credential => return Err(Refused::Ambiguous),
             _ => found = Some(credential),
@@ -72,8 +72,12 @@ pub fn find<'h>(head: &Head<'h>, cookie: &str, origins: &Origins) -> Result<Opti
 
 /// The offered subprotocol that brings a token, if there is one.
 pub fn bearer_offer(offers: &str) -> Option<&str> {
-    let mut offers = offers.split(',').map(str::trim);
-    offers.find(|offer| offer.len() > SUBPROTOCOL_PREFIX.len() && offer.starts_with(SUBPROTOCOL_PREFIX))
+    bearer_offers(offers).next()
+}
+
+fn bearer_offers(offers: &str) -> impl Iterator<Item = &str> {
+    let offers = offers.split(',').map(str::trim);
+    offers.filter(|offer| offer.len() > SUBPROTOCOL_PREFIX.len() && offer.starts_with(SUBPROTOCOL_PREFIX))
 }
 
 /// API keys begin so; tokens begin with a JSON object in Base64.
@@ -89,16 +93,14 @@ fn bearer(authorization: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
-/// The first cookie of that name (RFC 6265 4.2), without the quotes that it may stand in.
-fn cookie_of<'h>(head: &Head<'h>, wanted: &str) -> Option<&'h str> {
-    if wanted.is_empty() {
-        return None;
-    }
+/// The cookies of that name (RFC 6265 4.2), without the quotes that they may stand in. What else the page has for cookies
+/// may be in any encoding.
+fn cookies_of<'h>(head: &Head<'h>, wanted: &str) -> impl Iterator<Item = &'h str> {
     let lines = head.field_lines().filter(|(name, _)| name.eq_ignore_ascii_case("Cookie"));
-    let pairs = lines.filter_map(|(_, line)| str::from_utf8(line).ok()).flat_map(|line| line.split(';'));
-    pairs
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == wanted)
+    let pairs = lines.flat_map(|(_, line)| line.split(|byte| *byte == b';'));
+    let texts = pairs.filter_map(|pair| str::from_utf8(pair).ok()?.trim().split_once('='));
+    texts
+        .filter(move |(name, _)| !wanted.is_empty() && *name == wanted)
         .map(|(_, value)| value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
 }
 
@@ -192,6 +194,7 @@ mod tests {
             ("/?token=", "Cookie: courier_token=a.b.c\r\n"),
             ("/", &format!("{upgrade}Sec-WebSocket-Protocol: courier.v1, bearer.a.b.c\r\n")),
             ("/?token=a.b.c", "Authorization: Bearer a.b.c\r\n"),
+            ("/?token=&token=a.b.c", "Cookie: courier_token=; courier_token=a.b.c; courier_token=a.b.c\r\n"),
         ] {
             assert_eq!(found(target, lines), Ok(Some("token a.b.c".to_owned())), "{target} {lines}");
         }
@@ -224,6 +227,14 @@ mod tests {
             ("/?token=a", "Authorization: Bearer b\r\n"),
             ("/?token=a", "Cookie: courier_token=b\r\n"),
             ("/", "Authorization: Bearer a\r\nX-API-Key: courier_k\r\n"),
+            ("/?token=a&token=b", ""),
+            ("/", "Cookie: courier_token=a; courier_token=b\r\n"),
+            ("/", "Cookie: courier_token=a\r\nCookie: courier_token=b\r\n"),
+            ("/", "X-API-Key: courier_a\r\nX-API-Key: courier_b\r\n"),
+            (
+                "/",
+                "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Protocol: bearer.a, bearer.b\r\n",
+            ),
         ] {
             assert_eq!(found(target, lines), Err(Refused::Ambiguous), "{target} {lines}");
         }

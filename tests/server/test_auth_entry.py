@@ -80,6 +80,24 @@ class TestPlaces:
         same = mint()
         assert lives(ScriptedPeer(guarded.port, f"/ws/global?token={same}", headers=bearer(same)))
 
+    def test_different_tokens_in_one_place_are_refused_too(self, guarded):
+        """Below one domain a neighbour can put a cookie of that name before the browser's own (cookie tossing): the first one
+        won, and the page was somebody else without knowing."""
+        one, other = mint("alice"), mint("mallory")
+        for path, headers in [
+            ("/stats", {"Cookie": f"courier_token={other}; courier_token={one}"}),
+            ("/stats", {"Cookie": f"courier_token={other}", "cookie": f"courier_token={one}"}),
+            (f"/stats?token={other}&token={one}", {}),
+            ("/stats", {"X-API-Key": "courier_a", "x-api-key": "courier_b"}),
+        ]:
+            answer = guarded.get(path, headers)
+            assert (answer.status, answer.json()["detail"]["error"]) == (401, "Invalid token"), (path, headers)
+            assert "different tokens" in answer.json()["detail"]["message"]
+        offers = {"Sec-WebSocket-Protocol": f"bearer.{other}, bearer.{one}"}
+        assert reason(guarded, "/ws/global", offers) == "Invalid token"
+        twice = {"Cookie": f"courier_token={one}; lang=\xe9; courier_token={one}"}
+        assert guarded.get("/stats", twice).status == 200, "other cookies may be in any encoding"
+
 
 class TestSockets:
     @pytest.mark.parametrize("path", SOCKETS)

@@ -10,6 +10,7 @@ import pytest
 from support import web
 from support.frames import ScriptedPeer
 from support.process import PANIC, PROJECT, run_to_end, wait_until
+from support.tokens import SECRET
 
 SETTING_NAMES = """
     host port shards listeners log_level log_format log_dir channels max_channels max_clients_per_channel
@@ -234,3 +235,17 @@ class TestReload:
         assert courier.post("/publish/a", b'{"a":"%s"}' % (b"x" * 1500)).status == 200
         assert courier.post("/publish/a", b'{"a":"%s"}' % (b"x" * 2500)).status == 413
         assert peer.text("ping").next().opcode == 1
+
+    def test_auth_does_not_end_on_an_address_that_stays_open(self, start_courier):
+        """Auth off together with a host of loopback is a good file; but the host takes effect at the next start only, so the
+        running server let in anybody who reached it."""
+        required = {"auth.jwt.secret": SECRET}
+        for address in ("host: 0.0.0.0\n", 'listeners: [{address: "0.0.0.0:0"}]\n'):
+            courier = start_courier(required, config=f"{address}auth: required\n")
+            courier.config_path.write_text("auth: off\n")
+            courier.signal(signal.SIGHUP)
+            wait_until(lambda: "nothing was reloaded: without auth" in courier.stderr(), what="the refusal is logged")
+            assert courier.get("/stats").status == 401
+            courier.config_path.write_text("auth: insecure\n")
+            courier.signal(signal.SIGHUP)
+            wait_until(lambda: courier.get("/stats").status == 200, what="the word that allows it is heard")

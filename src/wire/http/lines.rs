@@ -13,9 +13,10 @@ impl<'b> Head<'b> {
         if self.is_traced { self.field("traceparent") } else { None }
     }
 
-    /// `X-API-Key`, its first line; `None` if that is not UTF-8.
-    pub fn api_key(&self) -> Option<&'b str> {
-        self.field("X-API-Key")
+    /// `X-API-Key`, each of its lines that is UTF-8.
+    pub fn api_keys(&self) -> impl Iterator<Item = &'b str> {
+        let lines = self.field_lines().filter(|(name, _)| name.eq_ignore_ascii_case("X-API-Key"));
+        lines.filter_map(|(_, value)| str::from_utf8(value).ok())
     }
 
     /// Every field as it stands in the head: its name in the spelling given, its value without the spaces around it.
