@@ -85,3 +85,25 @@ def test_publishes_of_a_user_count_whatever_service_is_named(start_courier):
     assert "alice" in publish("x").detail["message"]
     other = mint("bob", publish=["global"])
     assert courier.post("/publish/global", EVENT, bearer(other)).status == 200
+
+
+def test_publishes_on_a_socket_count_for_the_user_of_the_socket(start_courier):
+    """They counted for whoever had asked last on the same shard: who opened a socket published there without end, and used
+    up what others had."""
+    courier = start_courier(REQUIRED | {"rate_limit.publish.limit": 2, "shards": 1})
+    alice, bob = (mint(name, publish=["global"]) for name in ("alice", "bob"))
+    v1 = {"Sec-WebSocket-Protocol": "courier.v1"}
+    sockets = [
+        (ScriptedPeer(courier.port, "/ws", headers=v1 | bearer(alice)), {"type": "publish", "channel": "global", "data": {"n": 1}}),
+        (ScriptedPeer(courier.port, "/router", headers=bearer(alice)), {"type": "publish", "event": {"topic": "global"}}),
+    ]
+    answers = []
+    for peer, publish in sockets:
+        peer.message()
+        for _ in range(2):
+            courier.get("/stats", bearer(bob))
+            answers.append(json.loads(peer.text(json.dumps(publish)).message().payload))
+    assert [answer["type"] for answer in answers] == ["published", "published", "error", "error"], answers
+    assert all("alice" in answer.get("message", answer.get("error")) for answer in answers[2:])
+    assert courier.post("/publish/global", EVENT, bearer(alice)).status == 429
+    assert [courier.post("/publish/global", EVENT, bearer(bob)).status for _ in range(3)] == [200, 200, 429]

@@ -19,11 +19,11 @@ impl<D: Driver> Shard<D> {
     /// A client publishes on its socket.
     pub(super) fn publish_said(&mut self, driver: &mut D, key: Key, wanted: Wanted<'_>, now: Now) {
         let Wanted { reference, body } = wanted;
+        self.act_for(key);
         if let Err(refusal) = self.admit_said(key, now) {
             self.hub.counters.publishes_refused += 1;
             return self.deny(key, &reference, &Denied::Publish(&refusal), now);
         }
-        self.act_for(key);
         let (limits, options) = (&self.options.limits, &self.options.session);
         let (admitted, event_id) = match &body {
             _ if self.stage > Stage::Serving => (Err(draining()), None),
