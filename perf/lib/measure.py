@@ -10,10 +10,10 @@ from typing import Callable
 import bars
 import servers
 from servers import EXAMPLES, LOAD_CORE, Unavailable
-from workloads import FAULTS, GROUPS, WORKLOADS, Workload
+from workloads import CLOSE_ROUNDS, FAULTS, GROUPS, WORKLOADS, Workload
 
 LOAD_SECONDS_MAX = 60
-# Rivals that no bar of the workload names run in this many rounds only: a whole run stays below six minutes.
+# Rivals that no bar of the workload names run in this many rounds only: a whole run stays below eight minutes.
 ROUNDS_WITHOUT_BAR = 3
 # Between two servers: sockets of the last one are gone by then.
 PAUSE_SECONDS = 0.05
@@ -37,7 +37,8 @@ class Contestant:
 def contestants(key, options, couriers, rivals):
     """Who runs in the workload `key`: the floor, the Courier binaries (name -> path) and the rivals (name -> start)."""
     workload = WORKLOADS[key]
-    rounds = min(options.rounds, workload.rounds_max)
+    asked = min(options.rounds, workload.rounds_max)
+    rounds = max(asked, CLOSE_ROUNDS) if workload.close else asked
     if key in GROUPS:
         return [contestant for name, path in couriers.items() for contestant in group(key, name, path, rounds, options)]
     if workload.like:
@@ -49,7 +50,7 @@ def contestants(key, options, couriers, rivals):
     if not base:
         return found
     for name, start in rivals.items():
-        turns = rounds if bars.names_rival(key, name) else min(rounds, ROUNDS_WITHOUT_BAR)
+        turns = rounds if bars.names_rival(key, name) else min(asked, ROUNDS_WITHOUT_BAR)
         found.append(Contestant(name, start, workload, against, turns))
     return found
 
