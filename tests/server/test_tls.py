@@ -1,9 +1,11 @@
 """TLS (contract 2, 17): who may speak it and how, what goes through it, and what becomes of those who do not."""
 
 import json
+import os
 import socket
 import ssl
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -193,6 +195,25 @@ class TestStrangers:
             assert peer.ends()
         wait_until(lambda: tls_stats(courier)["sockets"] == 0)
         assert tls_stats(courier)["failed"] == 1, "who says nothing has begun nothing"
+
+
+def ranks(courier, name: str) -> list[tuple[int, int]]:
+    """Policy and nice value of the server's threads of this name (proc_pid_stat(5), fields 41 and 19)."""
+    found = []
+    for task in Path(f"/proc/{courier.pid}/task").iterdir():
+        of, _, rest = (task / "stat").read_text().partition("(")[2].rpartition(")")
+        if of == name:
+            fields = rest.split()
+            found.append((int(fields[38]), int(fields[16])))
+    return sorted(found)
+
+
+def test_handshakes_are_done_in_time_that_nobody_else_wants_and_by_one_thread_in_any_time(start_tls):
+    courier = start_tls()
+    threads = min(len(courier.stats()["shards"]), 4)
+    wanted = [(os.SCHED_OTHER, 5)] + threads * [(os.SCHED_IDLE, 0)]
+    # Threads rank themselves as they begin.
+    wait_until(lambda: ranks(courier, "handshakes") == wanted, what="one thread ranks low, as many as shards as idle")
 
 
 class TestLarge:

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::handshakes::{Done, Job, UNDER_WAY_MAX, Verdict};
+use super::handshakes::{Done, Job, Threads, UNDER_WAY_MAX, Verdict};
 use super::keeper::Certificates;
 use super::records::{Decrypted, End, PLAINTEXT_BYTES_MAX, decrypt};
 use super::session::{Flushed, HANDSHAKE_BYTES_MAX, Ledger, Session, State, TlsSocket, receive};
@@ -54,7 +54,7 @@ pub struct TlsEnd {
     /// By the number of the listener: whether it is encrypted.
     doors: Vec<bool>,
     certificates: Arc<Certificates>,
-    jobs: Sender<Job>,
+    threads: Threads,
     tell: Sender<Done>,
     done: Receiver<Done>,
     doorbell: Arc<Doorbell>,
@@ -72,7 +72,7 @@ pub struct TlsEnd {
 
 /// What a shard's end is made from, on another thread.
 pub struct Setup {
-    pub(super) jobs: Sender<Job>,
+    pub(super) threads: Threads,
     pub(super) certificates: Arc<Certificates>,
     pub(super) doors: Vec<bool>,
     pub(super) doorbell: Arc<Doorbell>,
@@ -82,12 +82,12 @@ impl TlsEnd {
     /// On the shard's own thread.
     #[must_use]
     pub fn new(setup: Setup) -> TlsEnd {
-        let Setup { jobs, certificates, doors, doorbell } = setup;
+        let Setup { threads, certificates, doors, doorbell } = setup;
         let (tell, done) = bounded(UNDER_WAY_MAX);
         TlsEnd {
             doors,
             certificates,
-            jobs,
+            threads,
             tell,
             done,
             doorbell,
@@ -238,8 +238,7 @@ impl TlsEnd {
         };
         session.state = State::Away;
         self.under_way += 1;
-        // The queue holds what all shards may have under way; that no thread is left is seen by the time limit.
-        let _ = self.jobs.try_send(job);
+        self.threads.give(job);
     }
 
     fn read(&mut self, socket: &TlsSocket, session: &mut Session, into: &mut [u8]) -> Received {

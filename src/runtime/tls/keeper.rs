@@ -14,7 +14,7 @@ use rustls::server::ProducesTickets;
 
 use super::end::Setup;
 use super::files::{Files, Loaded, concern, load};
-use super::handshakes::{self, Job};
+use super::handshakes::{self, Threads};
 use crate::mailbox::doorbell::Doorbell;
 use crate::mailbox::notice::Notice;
 use crate::metrics;
@@ -55,7 +55,7 @@ pub(super) struct Serving {
 pub struct Keeper {
     certificates: Arc<Certificates>,
     reloads: Sender<Files>,
-    jobs: Sender<Job>,
+    threads: Threads,
 }
 
 impl Keeper {
@@ -69,7 +69,7 @@ impl Keeper {
     #[must_use]
     pub fn end(&self, doors: Vec<bool>, doorbell: &Arc<Doorbell>) -> Setup {
         Setup {
-            jobs: self.jobs.clone(),
+            threads: self.threads.clone(),
             certificates: Arc::clone(&self.certificates),
             doors,
             doorbell: Arc::clone(doorbell),
@@ -96,10 +96,10 @@ pub fn start(files: &Files, shards: usize, clock: Clock) -> Result<Keeper, Strin
         clock,
     };
     watch.take(&loaded);
-    let jobs = handshakes::start(shards, &certificates).map_err(|error| error.to_string())?;
+    let threads = handshakes::start(shards, &certificates).map_err(|error| error.to_string())?;
     let thread = std::thread::Builder::new().name("certificates".to_owned());
     thread.spawn(move || watch.run(&inbox)).map_err(|error| error.to_string())?;
-    Ok(Keeper { certificates, reloads, jobs })
+    Ok(Keeper { certificates, reloads, threads })
 }
 
 fn ticketer() -> Arc<dyn ProducesTickets> {
