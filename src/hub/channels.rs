@@ -68,9 +68,14 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    /// Nothing but its past kept it.
+    /// Nothing but its past, or what there was to tell, kept it.
     pub fn is_left_over(&self) -> bool {
-        self.ephemeral && self.members == 0 && self.ring.is_none()
+        self.ephemeral && self.members == 0 && self.ring.is_none() && !self.has_news()
+    }
+
+    /// Nothing keeps it any more.
+    pub fn is_over(&self) -> bool {
+        self.members == 0 && (self.fleeting || self.is_left_over())
     }
 
     #[cold]
@@ -226,7 +231,7 @@ impl Channels {
         owned.fleeting = owned.ephemeral;
     }
 
-    /// One member less. Answers whether the channel is to vanish with it.
+    /// One member less. Answers whether the channel is to vanish with it, now.
     pub fn leave(&mut self, slot: u32, remote: Option<u16>, now_us: u64) -> bool {
         let owned = self.at(slot);
         owned.members -= 1;
@@ -240,11 +245,15 @@ impl Channels {
         if owned.members > 0 {
             return false;
         }
-        if owned.fleeting || owned.is_left_over() {
-            return true;
+        if owned.has_news() {
+            // It rests, or vanishes, when that is told: others may hear it through patterns.
+            return false;
         }
-        self.rest(slot, now_us);
-        false
+        let is_over = owned.is_over();
+        if !is_over {
+            self.rest(slot, now_us);
+        }
+        is_over
     }
 
     /// The other shards that get the channel's events.

@@ -2,6 +2,7 @@
 //! and go, and to whoever asks. However many come and go in a turn, a channel's members are told twice at most, of those
 //! who came and of those who went: a thousand who leave together cost a thousand deliveries and not half a million.
 
+use super::channels::Owned;
 use super::{Hub, Mail, Origin, Outlet};
 use crate::event::{Channel, ConnectionId, Event, Facts};
 use crate::stdx::clock::{Now, rfc3339_ms};
@@ -52,6 +53,13 @@ impl Present {
     }
 }
 
+impl Owned {
+    /// Somebody came or went in this turn, and that is not told yet.
+    pub fn has_news(&self) -> bool {
+        self.present.as_ref().is_some_and(|present| !present.changed.is_empty())
+    }
+}
+
 impl Hub {
     /// Told at least once a turn: the hub has no clock of its own, and its events carry the time of day.
     pub fn tell_time(&mut self, now: Now) {
@@ -87,16 +95,30 @@ impl Hub {
     pub(super) fn tell_news(&mut self, now_us: u64, outlet: &mut impl Outlet) {
         for channel in std::mem::take(&mut self.news) {
             let Some(slot) = self.channels.find(channel.as_str()) else { continue };
-            let Some(present) = self.channels.at(slot).present.as_mut() else { continue };
-            let (count, changed) = (present.here.len(), std::mem::take(&mut present.changed));
-            for (kind, came) in [("presence.joined", true), ("presence.left", false)] {
-                let who: Vec<ConnectionId> =
-                    changed.iter().filter(|(_, has)| **has == came).map(|(who, _)| *who).collect();
-                if !who.is_empty() {
-                    let event = self.news_event(&channel, kind, &who, count, now_us);
-                    self.tell(slot, &event, now_us, outlet);
-                }
+            self.tell_news_of(slot, &channel, now_us, outlet);
+            self.leave_behind(slot, now_us);
+        }
+    }
+
+    fn tell_news_of(&mut self, slot: u32, channel: &Channel, now_us: u64, outlet: &mut impl Outlet) {
+        let Some(present) = self.channels.at(slot).present.as_mut() else { return };
+        let (count, changed) = (present.here.len(), std::mem::take(&mut present.changed));
+        for (kind, came) in [("presence.joined", true), ("presence.left", false)] {
+            let who: Vec<ConnectionId> =
+                changed.iter().filter(|(_, has)| **has == came).map(|(who, _)| *who).collect();
+            if !who.is_empty() {
+                let event = self.news_event(channel, kind, &who, count, now_us);
+                self.tell(slot, &event, now_us, outlet);
             }
+        }
+    }
+
+    /// A channel that only what it had to tell has kept rests from now on, or is forgotten.
+    fn leave_behind(&mut self, slot: u32, now_us: u64) {
+        match self.channels.at(slot) {
+            owned if owned.members > 0 => {}
+            owned if owned.is_over() => self.forget_channel(slot),
+            _ => self.channels.rest(slot, now_us),
         }
     }
 

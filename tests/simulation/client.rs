@@ -72,6 +72,8 @@ pub enum Owed {
     Changed(usize, usize),
     /// With this token it wants to stay.
     Renewed(usize),
+    /// Who hears this channel, asked then.
+    Presence(usize, Moment),
     Error,
 }
 
@@ -145,6 +147,8 @@ pub struct Client {
     pub left_at: VecDeque<u64>,
     pub stats: Option<serde_json::Value>,
     pub listed: Option<serde_json::Value>,
+    /// Who hears a channel, as it was answered last.
+    pub present: Option<BTreeSet<String>>,
     /// Of a stream: the id of the last event.
     pub last_id: String,
     pub idle_since_us: u64,
@@ -156,6 +160,8 @@ pub struct Client {
     field: String,
     /// When it asked for its socket.
     pub since: Moment,
+    /// When it saw that it was let in.
+    pub let_in_us: u64,
     /// It was told that what it may hear has become less, and will be told which subscription that ends.
     pub loses: bool,
     /// Dialect `router`: one subscription was refused, or one that it had is about to end.
@@ -204,6 +210,7 @@ impl Client {
             left_at: VecDeque::new(),
             stats: None,
             listed: None,
+            present: None,
             last_id: String::new(),
             idle_since_us: now_us,
             answers: 0,
@@ -211,6 +218,7 @@ impl Client {
             token: None,
             field: String::new(),
             since: Moment::default(),
+            let_in_us: 0,
             loses: false,
             refused_or_lost: false,
         }

@@ -204,8 +204,10 @@ impl Client {
             }
             _ => {}
         }
-        if payload.starts_with(b"{\"n\":") || payload.starts_with(b"{\"id\":") {
-            return self.hear(self.ear, Model::number_in(payload), payload, scene);
+        let is_news = payload.starts_with(b"{\"type\":\"presence.");
+        if payload.starts_with(b"{\"n\":") || payload.starts_with(b"{\"id\":") || is_news {
+            let n = scene.model.number_in(payload);
+            return self.hear(self.ear, n, payload, scene);
         }
         assert_eq!(self.tongue, Tongue::Courier, "client {}: words", self.id);
         match payload {
@@ -259,6 +261,9 @@ impl Client {
             _ => panic!("client {}: closed with {code} {words}", self.id),
         }
         let whole = code == 1001 || by_rights;
+        if whole {
+            self.leave_what_was_changed(scene.model);
+        }
         self.end_sessions(scene.model, if whole { End::Stopped } else { End::Abnormal });
         if !self.close_sent {
             let answer = frames::client_frame(true, CLOSE, &payload[..2], scene.dice);

@@ -72,7 +72,7 @@ impl Client {
 
     /// It is let in with a token: what that grants it has from now on.
     pub fn comes_in(&mut self, token: Option<usize>, at: Moment, model: &mut Model) {
-        self.since = at;
+        (self.since, self.let_in_us) = (at, model.at.us);
         if let (true, Some(token)) = (model.rights.is_on, token) {
             model.rights.hold(self.id, token, at, model.at);
         }
@@ -183,7 +183,8 @@ impl Client {
             "Token expired" if rights.may_have_ended(self.id, now) => {
                 let end_ms = rights.ends_ms(self.id).expect("something has ended");
                 let taken_us = scene.net.taken_at_us(self.pipe, self.before);
-                let late = UNIX_MS + taken_us / 1000 > end_ms + JUDGED_WITHIN_US / 1000;
+                let from_ms = end_ms.max(UNIX_MS + self.let_in_us / 1000);
+                let late = UNIX_MS + taken_us / 1000 > from_ms + JUDGED_WITHIN_US / 1000;
                 let excused = self.ever_lazy || end_ms <= self.since.unix_ms();
                 assert!(
                     !late || excused,

@@ -29,6 +29,8 @@ pub struct Features {
     pub auth: bool,
     /// Messages from so many bytes on are compressed for sockets that agree to it; none: never.
     pub zip_bytes_min: Option<usize>,
+    /// Some channels tell who comes and goes.
+    pub presence: bool,
     /// Of the channels named `plain`.
     pub slow: Slow,
     /// `key` is one of so many words; 0: events have none.
@@ -64,6 +66,7 @@ impl Features {
             features.slow = *dice.pick(&[Slow::DropOldest, Slow::Conflate]);
             features.keys = dice.below(4) as u64;
         }
+        features.presence = dice.chance(percent * 60 / 100);
         if dice.chance(percent * 60 / 100) {
             features.zip_bytes_min = Some(*dice.pick(&[1, 60, 300]));
         }

@@ -19,6 +19,7 @@ mod model;
 mod net;
 mod plan;
 mod play;
+mod presence;
 mod publish;
 mod rights;
 mod sieve;

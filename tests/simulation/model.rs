@@ -2,6 +2,7 @@
 //! subscribers were sent. What can be judged when it happens is judged here; the rest in `verdict`.
 
 use crate::plan::ChannelPlan;
+use crate::presence::News;
 use crate::rights::{Moment, Rights};
 use crate::sieve::Sieve;
 use courier::hub::Slow;
@@ -20,9 +21,10 @@ pub const NORMAL: u8 = 5;
 pub type Place = (u32, u64);
 
 /// What became of a publish, as far as its publisher knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
     /// No answer yet.
+    #[default]
     Open,
     /// Taken, and put into so many queues, if that was told; with the step of the answer.
     Published { reached: Option<u32>, step: u64 },
@@ -51,6 +53,7 @@ pub struct Draft {
     pub padding: usize,
 }
 
+#[derive(Default)]
 pub struct Event {
     pub channel: usize,
     pub client: usize,
@@ -65,7 +68,7 @@ pub struct Event {
     pub padding: usize,
     /// What subscribers get; of the router's events only the payload, until one was seen.
     pub bytes: Vec<u8>,
-    seen: bool,
+    pub seen: bool,
     /// The step at which its last byte was first sent.
     pub sent: Option<u64>,
     pub sent_us: u64,
@@ -75,8 +78,8 @@ pub struct Event {
     pub place: Option<Place>,
     /// How often it was published, and how many of those are not answered.
     pub attempts: u32,
-    open: u32,
-    lost: bool,
+    pub open: u32,
+    pub lost: bool,
     /// The server's time when it took it.
     pub stamp: String,
     /// What the kernel had taken for each connection when its publisher was answered.
@@ -166,6 +169,9 @@ pub struct Model {
     pub ears: Vec<Ear>,
     /// Of each channel's positions, which event has it.
     pub positions: BTreeMap<(usize, u32, u64), usize>,
+    /// Events of the server's, and what it calls the connections that are told.
+    pub news: News,
+    pub names: BTreeMap<String, usize>,
     pub published: u64,
     pub deliveries: u64,
     pub cuts: u64,
@@ -187,6 +193,8 @@ impl Model {
             sessions: Vec::new(),
             ears: Vec::new(),
             positions: BTreeMap::new(),
+            news: News::new(),
+            names: BTreeMap::new(),
             published: 0,
             deliveries: 0,
             cuts: 0,
@@ -413,16 +421,6 @@ impl Model {
         let digits = text.strip_prefix(b"{\"n\":")?;
         let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
         std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
-    }
-
-    /// The number of the event in a text of either kind.
-    pub fn number_in(text: &[u8]) -> usize {
-        const PAYLOAD: &[u8] = b"\"payload\":";
-        let found = Model::number_of(text).or_else(|| {
-            let at = text.windows(PAYLOAD.len()).position(|bytes| bytes == PAYLOAD)?;
-            Model::number_of(&text[at + PAYLOAD.len()..])
-        });
-        found.unwrap_or_else(|| panic!("no event: {}", String::from_utf8_lossy(text)))
     }
 
     /// The text of event `n` is what was published.

@@ -22,6 +22,8 @@ pub struct ChannelPlan {
     /// Members it may have; 0: no limit.
     pub clients_max: u32,
     pub slow: Slow,
+    /// It is told who comes and goes.
+    pub presence: bool,
 }
 
 pub struct Plan {
@@ -60,6 +62,8 @@ pub struct Plan {
     pub request_us: u64,
     pub grace_us: u64,
     clients_per_channel_max: u32,
+    /// Of each family of channels.
+    presence: [bool; FAMILIES.len()],
     pub keep: Keep,
     pub history_bytes_max: u64,
     /// Sockets that are refused are told by a status.
@@ -80,7 +84,12 @@ impl Plan {
         let shards = dice.range(1, SHARDS_MAX as u64) as usize;
         let clients_per_channel_max = if dice.chance(20) { dice.range(1, 4) as u32 } else { 0 };
         let count = dice.range(1, 6) as usize;
-        let channels = draw_channels(dice, shards, count, clients_per_channel_max, features.slow);
+        let mut channels = draw_channels(dice, shards, count, clients_per_channel_max, features.slow);
+        let presence = FAMILIES.map(|_| features.presence && dice.chance(70));
+        for channel in &mut channels {
+            channel.presence =
+                FAMILIES.iter().zip(presence).any(|((word, _), on)| on && channel.name.starts_with(word));
+        }
         let steps = 150 + dice.skewed(3000);
         let limit = |dice: &mut Dice, percent: u64, max: u64| {
             if dice.chance(percent) { dice.range(1, max) as usize } else { 0 }
@@ -103,6 +112,7 @@ impl Plan {
         features.is_latest_sure = outbox.events_max >= 4 && outbox.bytes_max == 1 << 20;
         Plan {
             features,
+            presence,
             keep,
             history_bytes_max,
             shards,
@@ -182,11 +192,18 @@ impl Plan {
                             pattern: "limit.*".into(),
                             clients_max: Some(2),
                             ephemeral: true,
+                            presence: self.presence[2],
                             ..ChannelRule::default()
                         },
                         ChannelRule {
                             pattern: "plain.*".into(),
                             slow: Some(self.features.slow),
+                            presence: self.presence[0],
+                            ..ChannelRule::default()
+                        },
+                        ChannelRule {
+                            pattern: "forge.job.*".into(),
+                            presence: self.presence[1],
                             ..ChannelRule::default()
                         },
                     ],
@@ -239,7 +256,7 @@ fn draw_channels(
         let (word, ephemeral) = FAMILIES[family];
         let clients_max = if word == "limit" { 2 } else { clients_max };
         let slow = if family == 0 { slow } else { Slow::Disconnect };
-        drawn.push(ChannelPlan { name, ephemeral, clients_max, slow });
+        drawn.push(ChannelPlan { name, ephemeral, clients_max, slow, presence: false });
     }
     drawn
 }

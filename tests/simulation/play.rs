@@ -4,6 +4,7 @@ use crate::client::{Ask, Tongue};
 use crate::frames;
 use crate::model::Model;
 use crate::plan::{DRAIN_US, EPHEMERAL_IDLE_US, EVENT_BYTES_MAX};
+use crate::presence;
 use crate::publish::publish;
 use crate::tokens;
 use crate::verdict;
@@ -26,6 +27,7 @@ pub struct Sum {
 
 pub fn run(mut world: World) -> Sum {
     let steps = world.plan.steps;
+    presence::begin(&mut world);
     while world.step < steps && !world.is_done() {
         world.step += 1;
         world.now_us += world.dice.range(0, 300);
@@ -36,6 +38,7 @@ pub fn run(mut world: World) -> Sum {
             world.begin_stop();
         }
         step(&mut world);
+        presence::watch(&mut world);
     }
     let drains = u64::from(world.model.stopping);
     if world.model.stopping {
@@ -95,7 +98,7 @@ fn in_and_out(world: &mut World) {
 
 /// Some stop reading for a while, or read slowly.
 fn drowse(world: &mut World) {
-    let Some(id) = anyone(world) else { return };
+    let Some(id) = anyone(world).filter(|id| world.watcher != Some(*id)) else { return };
     let lazy = world.dice.chance(world.plan.lazy);
     let slow = if world.dice.chance(50) { 0 } else { world.dice.range(1, 30) as usize };
     let mute = lazy && world.dice.chance(20);
@@ -107,7 +110,7 @@ fn drowse(world: &mut World) {
 }
 
 fn leave(world: &mut World) {
-    let Some(id) = anyone(world) else { return };
+    let Some(id) = anyone(world).filter(|id| world.watcher != Some(*id)) else { return };
     let how = world.dice.below(10);
     world.note(|| format!("client {id} leaves in way {how}"));
     world.with(id, |client, scene| match how {
@@ -139,7 +142,7 @@ fn arrive(world: &mut World) {
 }
 
 fn speak(world: &mut World) {
-    let Some(id) = anyone(world) else { return };
+    let Some(id) = anyone(world).filter(|id| world.watcher != Some(*id)) else { return };
     let client = &world.clients[id];
     if client.tongue == Tongue::Stream {
         return;
@@ -235,6 +238,7 @@ fn finish(world: &mut World) {
         client.assert_served(&world.model);
     }
     compare(world);
+    presence::judge(world);
     verdict::judge(&mut world.model, &world.clients, world.plan.features);
     part(world);
 }

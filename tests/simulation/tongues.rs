@@ -37,7 +37,7 @@ impl Client {
         if let Some(inner) = between(payload, "{\"type\":\"event\",\"channel\":\"", "}") {
             let (name, rest) = cut(inner, "\",\"id\":\"");
             let (id, text) = cut(rest, "\",\"event\":");
-            let n = Model::number_in(text);
+            let n = scene.model.number_in(text);
             assert_eq!(scene.model.channel_named(name), scene.model.events[n].channel, "event {n}");
             scene.model.place(n, place(id));
             return self.hear(self.ear, n, text, scene);
@@ -48,6 +48,7 @@ impl Client {
             "welcome" => {
                 assert_eq!(self.owed.pop_front(), Some(Owed::Welcome), "client {}", self.id);
                 self.name = said["connection"].as_str().map(str::to_owned);
+                scene.model.names.extend(self.name.clone().map(|name| (name, self.id)));
             }
             "ping" => {}
             "pong" => assert_eq!(self.owed.pop_front(), Some(Owed::Pong), "client {}", self.id),
@@ -76,6 +77,7 @@ impl Client {
                 self.assert_might_say(n, true, scene.model);
                 self.published(n, &said, scene);
             }
+            "presence" => self.present(&said, scene),
             "gap" => self.gap(&said, scene.model),
             "shutdown" => assert!(scene.model.stopping),
             "error" => self.error(said["code"].as_str().expect("a code"), &said, scene),
@@ -141,6 +143,7 @@ impl Client {
                 self.left_at.pop_front();
             }
             Owed::Renewed(token) => self.not_renewed(token, why, scene.model),
+            Owed::Presence(channel, at) => self.not_present(channel, at, why, scene.model),
             Owed::Published(n, _) => {
                 let is_forbidden = is_forbidden || why.contains("does not allow");
                 if is_forbidden {
@@ -197,7 +200,7 @@ impl Client {
             let named = self.named.iter().find(|named| named.id == id);
             let session = named.unwrap_or_else(|| panic!("client {}: no subscription {id}", self.id)).session;
             let ear = scene.model.sessions[session].ear;
-            let n = Model::number_in(object);
+            let n = scene.model.number_in(object);
             if scene.model.events[n].is_routers {
                 return self.hear(ear, n, object, scene);
             }
@@ -267,9 +270,20 @@ impl Client {
         let (kind, rest) = cut(inner, "\",\"data\":");
         let (text, _) = rest.split_at(rest.len() - TIME);
         let text = text.strip_suffix(b",\"timestamp\":\"").expect("a time");
-        let n = Model::number_in(text);
+        let n = scene.model.number_in(text);
         assert_eq!(kind, scene.model.events[n].kind, "event {n}");
         self.hear(self.ear, n, text, scene);
+    }
+
+    /// Dialect `freqsearch`: its socket ends, and what it has changed last may have been taken without the word behind it.
+    pub fn leave_what_was_changed(&mut self, model: &mut Model) {
+        let changes = self.owed.iter().filter_map(|owed| match owed {
+            Owed::Changed(old, _) => Some(*old),
+            _ => None,
+        });
+        for (old, asked_at) in changes.zip(&self.left_at) {
+            model.end(old, End::Left(*asked_at));
+        }
     }
 
     pub fn welcome_of_events(&mut self, payload: &[u8], scene: &mut Scene<'_>) {
@@ -289,7 +303,7 @@ impl Client {
         };
         let (id, rest) = rest.split_once("\nevent: ").expect("a type");
         let (kind, text) = rest.split_once("\ndata: ").expect("data");
-        let n = Model::number_in(text.as_bytes());
+        let n = scene.model.number_in(text.as_bytes());
         assert_eq!(kind, scene.model.events[n].kind, "event {n}");
         // A stream of several channels has a place in each; the one that has moved is the event's. Others move with it when
         // events of theirs were queued and have expired or were lost.

@@ -264,6 +264,9 @@ impl Case<'_> {
 
     /// The router's queue holds at least so many events that none of those that are as urgent has to go.
     fn may_be_outranked(&self, ear: &Ear, event: &Event) -> bool {
+        if self.features.presence && self.features.is_router_tight() {
+            return true;
+        }
         let copies = self.clients[ear.client].named.len();
         let rivals = self.model.events.iter().filter(|other| other.priority >= event.priority).count();
         // Its bound of bytes may come first: an event in the router's form is twice what that reckons with.
@@ -277,6 +280,7 @@ impl Case<'_> {
         let [session] = &ear.sessions[..] else { return };
         let session = &self.model.sessions[*session];
         let plain = session.covers.count_ones() == 1 && session.end == End::Open;
+        let plain = plain && !self.model.channels[session.covers.trailing_zeros() as usize].presence;
         if !plain || self.features.priorities || self.features.ttl || client.tongue == Tongue::Router {
             return;
         }
@@ -392,7 +396,9 @@ fn numbers_are_used_once(model: &Model) {
                 && event.place.is_none()
                 && (event.outcome != Outcome::Refused || event.is_routers)
         });
-        let (missing, unknown) = (highest - count, unknown.count() as u64);
+        // What the server told of who came and went may have reached nobody.
+        let told = model.channels[channel].presence;
+        let (missing, unknown) = (if told { 0 } else { highest - count }, unknown.count() as u64);
         assert!(missing <= unknown, "epoch {epoch:08x}: {missing} numbers of no event, {unknown} unknown");
     }
 }

@@ -176,6 +176,7 @@ pub fn speak(world: &mut World, id: usize) {
         (Tongue::V1 | Tongue::Router, 4..6) => unsubscribe(world, id),
         (Tongue::V1 | Tongue::Router, 6..8) if world.plan.features.said => crate::publish::say(world, id),
         (Tongue::V1, 8) if world.plan.features.auth => renew(world, id),
+        (Tongue::V1, 9) if world.plan.features.presence => crate::presence::ask(world, id),
         (Tongue::FreqSearch, 0..6) => change(world, id),
         (Tongue::Events, _) => world.with(id, |client, scene| client.tell("whatever", scene)),
         _ => world.with(id, |client, scene| client.small_talk(scene)),
@@ -292,7 +293,7 @@ fn change(world: &mut World, id: usize) {
 
 impl Client {
     /// Notes that it asks for a subscription to all of a list.
-    fn ask(&mut self, list: &[String], sieve: Sieve, scene: &mut Scene<'_>) -> usize {
+    pub fn ask(&mut self, list: &[String], sieve: Sieve, scene: &mut Scene<'_>) -> usize {
         let (covers, names) = targets(scene.model, list);
         let ear = if self.tongue == Tongue::Router { scene.model.ear(self.id) } else { self.ear };
         let plain = sieve.is_open() && names.len() == 1 && covers.count_ones() == 1;

@@ -36,7 +36,7 @@ const SECOND_US: u64 = (1000 - UNIX_MS % 1000) * 1000;
 const ADDRESSES: usize = 3;
 
 /// Of an event without its padding, in the largest envelope.
-const FRAME_BYTES_MAX: usize = 1000;
+const FRAME_BYTES_MAX: usize = 2000;
 /// Whose rights end is told within so long.
 pub const JUDGED_WITHIN_US: u64 = 1_000_000;
 
@@ -58,6 +58,8 @@ pub struct Core {
     arriving: VecDeque<(Fd, IpAddr)>,
     /// The rules that it has taken.
     policy: usize,
+    /// When it turned last.
+    turned_us: u64,
 }
 
 pub struct World {
@@ -67,6 +69,8 @@ pub struct World {
     pub cores: Vec<Core>,
     pub shared: Arc<Shared>,
     pub clients: Vec<Client>,
+    /// Who hears everything, where it is told who comes and goes.
+    pub watcher: Option<usize>,
     pub model: Model,
     pub now_us: u64,
     pub step: u64,
@@ -104,13 +108,15 @@ impl World {
             let shard =
                 Shard::new(plan.options(number, &model), Arc::clone(&shared), port, Pulse::new(), draw);
             let rest = Rest { deadline_us: None, again: true, done: false };
-            Core { shard: Some(shard), rest, stage: Stage::Serving, arriving: VecDeque::new(), policy: 0 }
+            let (stage, arriving) = (Stage::Serving, VecDeque::new());
+            Core { shard: Some(shard), rest, stage, arriving, policy: 0, turned_us: 0 }
         });
         let cores = cores.collect();
         let net = Net::new(shards, (plan.pipe_min, plan.pipe_max), plan.short_sends, dice.fork());
         // Tokens end with whole seconds: one of those comes while much is going on.
         let now_us = if plan.features.auth { dice.range(SECOND_US - 400_000, SECOND_US) } else { 1 };
-        let world = World { plan, dice, net, cores, shared, clients: Vec::new(), model, now_us, step: 0 };
+        let clients = Vec::new();
+        let world = World { plan, dice, net, cores, shared, clients, watcher: None, model, now_us, step: 0 };
         let plan = &world.plan;
         let text = format!("{:?}, outbox {:?}, lane {:?}", plan.features, plan.outbox, plan.lane);
         world.note(|| text);
@@ -181,6 +187,12 @@ impl World {
 
     /// One turn. What comes first, and how much of the mail is taken, is drawn unless `all`.
     pub fn turn(&mut self, number: usize, all: bool) {
+        if self.plan.features.presence {
+            // What it tells of who comes and goes has its own time in each turn.
+            let next_us = (self.cores[number].turned_us / 1000 + 1) * 1000;
+            self.now_us = self.now_us.max(next_us);
+            self.cores[number].turned_us = self.now_us;
+        }
         let now = self.now();
         self.net.now_us = self.now_us;
         let mut taken = (0, 0, 0);
@@ -336,7 +348,7 @@ impl World {
             assert!(next_us > self.now_us, "a deadline that is past and does nothing");
             self.now_us = next_us;
         }
-        self.now_us = target_us;
+        self.now_us = self.now_us.max(target_us);
         self.settle();
     }
 

@@ -176,6 +176,61 @@ fn who_comes_and_goes_in_one_turn_is_told_in_one_event_each() {
     assert_eq!(story.hub.counters.numbered, 3, "one event for each turn with news");
 }
 
+/// A channel that vanished with its last member told nobody that this one had gone: who heard it through a pattern took it to
+/// be there for ever.
+#[test]
+fn the_last_to_leave_a_channel_that_vanishes_is_told_to_those_who_hear_it_through_patterns() {
+    let rule = |pattern: &str| ChannelRule {
+        pattern: pattern.into(),
+        ephemeral: true,
+        presence: true,
+        ..ChannelRule::default()
+    };
+    let channels = ChannelOptions { rules: vec![rule("a")], ..ChannelOptions::default() };
+    let mut story = Story::new(Options { channels, ..options() });
+    story.join(0, 0, &Wish::pattern(&Pattern::parse("*").unwrap()));
+    for _ in 0..2 {
+        story.join(1, 0, &Wish::channel("a"));
+        let joined = story.heard(0);
+        assert!(joined.contains("presence.joined") && joined.contains(r#""count":1,"#), "{joined}");
+        story.hub.leave(key(1), 0, 0);
+        let left = story.heard(0);
+        assert!(left.contains("presence.left") && left.contains(r#""count":0,"#), "{left}");
+        assert_eq!(story.hub.channels(), 0, "nothing keeps it");
+    }
+}
+
+/// The same of one whose past was too old in that turn.
+#[test]
+fn the_last_to_leave_a_channel_whose_past_expires_is_told_before() {
+    let rule = ChannelRule { pattern: "a".into(), ephemeral: true, presence: true, ..ChannelRule::default() };
+    let keep = Keep { size: 9, ttl_us: 1_000, durable: false };
+    let channels = ChannelOptions { rules: vec![rule], keep, ..ChannelOptions::default() };
+    let mut story = Story::new(Options { channels, ..options() });
+    story.join(0, 0, &Wish::pattern(&Pattern::parse("*").unwrap()));
+    story.join(1, 0, &Wish::channel("a"));
+    story.heard(0);
+    story.hub.leave(key(1), 0, 0);
+    story.hub.sweep(10_000_000);
+    assert!(story.heard(0).contains("presence.left"));
+}
+
+/// The same of one that made way for another in that turn, because there were too many.
+#[test]
+fn the_last_to_leave_a_channel_that_makes_way_is_told_before() {
+    let rule = ChannelRule { pattern: "a".into(), presence: true, ..ChannelRule::default() };
+    let channels = ChannelOptions { rules: vec![rule], ..ChannelOptions::default() };
+    let mut story = Story::new(Options { channels, ..options() });
+    story.join(0, 0, &Wish::pattern(&Pattern::parse("*").unwrap()));
+    story.join(1, 0, &Wish::channel("a"));
+    story.heard(0);
+    story.hub.leave(key(1), 0, 0);
+    story.hub.evict();
+    assert!(story.heard(0).contains("presence.left"));
+    story.hub.evict();
+    assert_eq!(story.hub.channels(), 0, "it makes way then");
+}
+
 /// Takes over what a text tells of who came and went. Answers the count that was told last.
 fn follow(text: &str, told: &mut BTreeSet<String>) -> Option<usize> {
     let between = |text: &str, from: &str, to: &str| {
