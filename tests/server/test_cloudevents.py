@@ -114,3 +114,13 @@ class TestBoth:
 
     def test_bad_channel_is_400(self, hub):
         assert hub.post("/publish/a%20b", cloud_event(), STRUCTURED).status == 400
+
+    @pytest.mark.parametrize("path", ["/publish", "/publish/batch"])
+    def test_without_a_channel_in_the_path_is_told(self, hub, path):
+        """A good CloudEvent on a path without a channel ended in a panic and a connection that closed without a word."""
+        batch = STRUCTURED | {"Content-Type": "application/cloudevents-batch+json"}
+        for body, headers in [(cloud_event(), STRUCTURED), ({"n": 1}, binary_headers())][: path == "/publish" and 2]:
+            answer = hub.post(path, body, headers)
+            assert answer.status == 400 and "/channel" in answer.body.decode(), answer.body
+        [told] = hub.post(path, json.dumps([cloud_event()]).encode(), batch).json()
+        assert (told["status"], told["code"]) == ("error", 400) and "/channel" in json.dumps(told)

@@ -90,6 +90,7 @@ pub fn admit<'b>(
     options: &Options,
     now: Now,
 ) -> Result<Admitted<'b>, Refusal> {
+    let channel = said.channel.map(Cow::Borrowed).ok_or_else(no_channel)?;
     let text = admission::text(said.body)?;
     let mut facts = Facts::read(text).map_err(bad_event)?;
     let told = check(text)?;
@@ -98,8 +99,13 @@ pub fn admit<'b>(
     }
     let traceparent = told.traceparent.as_deref().or(said.traceparent);
     let extras = admission::with_fields(None, said.key, traceparent);
-    let channel = Cow::Borrowed(said.channel.unwrap_or_default());
     Draft { channel, text, facts, extras, cloud: true }.pass(said.service, limits, options, now)
+}
+
+/// No attribute names a channel, and the body is the event as it goes out.
+fn no_channel() -> Refusal {
+    let words = "A CloudEvent goes to /publish/{channel}: nothing in it names a channel";
+    Refusal::new(400, "Invalid request", words).at("/channel", "Field required")
 }
 
 /// Whether an event that was published before is a CloudEvent; then its `time` is its timestamp.
@@ -322,7 +328,8 @@ pub(super) mod tests {
         let (own, hop) = (trace(1), trace(2));
         let text =
             format!(r#"{{"id":"1","type":"t","source":"/s","specversion":"1.0","traceparent":"{own}"}}"#);
-        let said = Said { body: text.as_bytes(), traceparent: Some(&hop), ..Said::default() };
+        let said =
+            Said { body: text.as_bytes(), traceparent: Some(&hop), channel: Some("c"), ..Said::default() };
         let event = admit(&said, &LIMITS, &options(), NOW).unwrap().event;
         assert_eq!(event.extras().unwrap().traceparent.as_deref(), Some(&*own));
         let said = Said { body: EXAMPLES[2].as_bytes(), ..said };
