@@ -98,6 +98,11 @@ class TestOneChannel:
             assert stream.head.status == 200
             assert [sent.id for sent in stream.events(3)] == ids
 
+    def test_header_that_is_no_text_is_400(self, hub, channel):
+        """It counted as none, and what had been missed was never sent."""
+        publish_many(hub, channel, 3)
+        assert EventStream(hub.port, f"/sse/{channel}", {"Last-Event-ID": "\u00ff"}).head.status == 400
+
     def test_large_replay_cuts_no_stream_that_reads(self, start_courier):
         courier = start_courier({"history.size": 5000})
         start = courier.publish("a", {"n": -1})["id"]

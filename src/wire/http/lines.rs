@@ -2,10 +2,10 @@
 use super::Head;
 
 impl<'b> Head<'b> {
-    /// `Last-Event-ID` of a client that comes back to a stream (WHATWG HTML 9.2), its first line; `None` if that is
-    /// not UTF-8.
+    /// `Last-Event-ID` of a client that comes back to a stream (WHATWG HTML 9.2), its first line; the replacement
+    /// character if that is not UTF-8, so that who reads it refuses it: without one nothing would be replayed.
     pub fn last_event_id(&self) -> Option<&'b str> {
-        self.field("Last-Event-ID")
+        self.value("Last-Event-ID").map(|value| str::from_utf8(value).unwrap_or("\u{fffd}"))
     }
 
     /// `traceparent` (W3C Trace Context), its first line, unchecked. Costs nothing where there is none.
@@ -25,8 +25,11 @@ impl<'b> Head<'b> {
     }
 
     fn field(&self, name: &str) -> Option<&'b str> {
-        let (_, value) = fields(self.lines).find(|field| field.0.eq_ignore_ascii_case(name.as_bytes()))?;
-        str::from_utf8(value).ok()
+        str::from_utf8(self.value(name)?).ok()
+    }
+
+    fn value(&self, name: &str) -> Option<&'b [u8]> {
+        fields(self.lines).find(|field| field.0.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.1)
     }
 }
 
@@ -55,12 +58,18 @@ mod tests {
     fn what_is_not_there_or_not_text_is_not_found() {
         for text in [
             &b"GET / HTTP/1.0\r\n\r\nLast-Event-ID: 1\r\ntraceparent: 1\r\n"[..],
-            b"GET / HTTP/1.0\r\nLast-Event-ID: \xff\r\ntraceparent: \xff\r\n\r\n",
+            b"GET / HTTP/1.0\r\ntraceparent: \xff\r\n\r\n",
             b"GET /Last-Event-ID:1 HTTP/1.0\r\nX: Last-Event-ID: 1\r\n\r\n",
         ] {
             let head = head(text).unwrap().unwrap();
             assert_eq!((head.last_event_id(), head.traceparent(), head.idempotency_key), (None, None, None));
             assert!(!head.is_cloud_event);
         }
+    }
+
+    #[test]
+    fn an_id_that_is_not_text_is_told_from_none() {
+        let head = head(b"GET / HTTP/1.0\r\nLast-Event-ID: \xff\r\n\r\n").unwrap().unwrap();
+        assert_eq!(head.last_event_id(), Some("\u{fffd}"));
     }
 }
