@@ -157,11 +157,16 @@ impl Reader {
     }
 
     fn take_type(&mut self, word: &str) {
-        if word.strip_suffix(".*").unwrap_or(word).contains('*') {
+        if !is_type_filter(word) {
             return self.fault("types", format!("'{}': a star may only follow the last dot", cut(word)));
         }
         self.types.push(word.to_owned());
     }
+}
+
+/// Whether a type may be asked for so: exact, or with a star behind its last dot.
+pub(super) fn is_type_filter(word: &str) -> bool {
+    !word.strip_suffix(".*").unwrap_or(word).contains('*')
 }
 
 const NO_POSITION: &str = "must be a position: 8 hex digits, a hyphen, a number";

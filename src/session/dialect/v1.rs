@@ -14,11 +14,11 @@ use super::text::{write_string, write_text_frame};
 use super::uuid::{random_uuid, uuid_text};
 use crate::event::{Channel, Event, Form, Pattern, Position};
 use crate::session::command::{
-    AckOutcome, Body, Command, Context, Fault, Fields, History, NotFields, PriorityMode, Publish, Ref,
-    Subscribe, Target, Unsubscribe, Which, cut, read_filter, read_start,
+    AckOutcome, Body, Command, Context, FILTER_WORDS_MAX, Fault, Fields, History, NotFields, PriorityMode,
+    Publish, Ref, Subscribe, Target, Unsubscribe, Which, cut, read_filter, read_start,
 };
 use crate::session::history::{PAGE_DEFAULT, PAGE_MAX};
-use crate::session::query::Start;
+use crate::session::query::{Start, is_type_filter};
 use std::borrow::Cow;
 
 /// What a client offers in `Sec-WebSocket-Protocol` to speak this.
@@ -124,6 +124,7 @@ fn subscribe(fields: &Fields<'_>, reference: Ref, context: &mut Context<'_>) -> 
         let words = "ack needs a channel: each channel of a pattern has its own positions";
         return Err((Code::InvalidMessage, words.to_owned()));
     }
+    check_types(fields)?;
     Ok(Subscribe {
         reference,
         id,
@@ -134,6 +135,14 @@ fn subscribe(fields: &Fields<'_>, reference: Ref, context: &mut Context<'_>) -> 
         acks,
         topics: "".into(),
     })
+}
+
+/// A star anywhere else would quietly match nothing; a query is refused for it too.
+fn check_types(fields: &Fields<'_>) -> Result<(), Fault> {
+    match fields.strings("types", FILTER_WORDS_MAX)?.iter().find(|kind| !is_type_filter(kind)) {
+        Some(kind) => Err(Fault(format!("types: '{}': a star may only follow the last dot", cut(kind)))),
+        None => Ok(()),
+    }
 }
 
 fn target(fields: &Fields<'_>) -> Result<Target, Refused> {

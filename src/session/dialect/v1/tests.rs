@@ -110,6 +110,8 @@ fn what_is_not_understood_is_told_with_code_and_mark() {
         (r#"{"type":"subscribe","pattern":"a.*","since":"1970-01-01T00:00:01Z"}"#, "INVALID_MESSAGE"),
         (r#"{"type":"subscribe","pattern":"a.*","after":"000000ab-7"}"#, "INVALID_MESSAGE"),
         (r#"{"type":"subscribe","channel":"a","priorities":[0]}"#, "INVALID_MESSAGE"),
+        (r#"{"type":"subscribe","channel":"a","types":["a","*"]}"#, "INVALID_MESSAGE"),
+        (r#"{"type":"subscribe","channel":"a","types":["a.*.b"]}"#, "INVALID_MESSAGE"),
         (r#"{"type":"subscribe","channel":"a","format":"xml"}"#, "INVALID_MESSAGE"),
         (r#"{"type":"subscribe","channel":"a.*"}"#, "INVALID_CHANNEL"),
         (&stars, "INVALID_PATTERN"),
