@@ -224,6 +224,9 @@ impl Hub {
             debug_assert!(seen == position, "what is held is numbered once");
             self.send_on(key.slot, &event, position, ticket);
             reach = reached;
+            if let Some(id) = event.extras().and_then(|extras| extras.id.as_deref()) {
+                self.remembered.written(&self.channels.at(key.slot).channel, id, reach, stored);
+            }
         }
         let Some(Ticket { shard, key }) = ticket else { return };
         let (reached, dropped, stored) = (reach.reached, reach.dropped, Some(stored));

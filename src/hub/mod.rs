@@ -204,7 +204,7 @@ impl Hub {
             }
             Mail::Reached { key, reached, dropped } => self.report(key, None, reached, dropped, -1),
             Mail::Refused { key, refusal } => self.settled(key, Err(refusal)),
-            Mail::Repeated { key, first } => self.settled(key, Ok(*first)),
+            Mail::Repeated { key, first } => self.settled(key, first.outcome()),
             Mail::Remember { channel, id, body } => {
                 self.counters.ids_dropped += self.remembered.answer(&channel, &id, body);
             }

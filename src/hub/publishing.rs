@@ -3,6 +3,7 @@
 
 use super::durable::Stored;
 use super::pump::{Arrival, Reach};
+use super::remembered::Kept;
 use super::{Answer, Door, Hub, Mail, Origin, Outlet, Published, Publishing, Refusal, Ticket};
 use crate::event::{Channel, Event, Position, Priority};
 use crate::stdx::slab::Key;
@@ -85,7 +86,7 @@ impl Hub {
         };
         let (published, reports) = match self.take(slot, &event, now_us, outlet) {
             Taken::Refused(why) => return Publishing::Refused(why),
-            Taken::Repeat(first) => return Publishing::Done(first),
+            Taken::Repeat(first) => return Publishing::of(first),
             Taken::Held => {
                 let Some(ticket) = self.wait(origin) else {
                     return Publishing::Refused(Refusal::MailboxFull);
@@ -136,7 +137,7 @@ impl Hub {
         let id = extras.and_then(|extras| extras.id.as_deref());
         if let Some(first) = id.and_then(|id| self.repeat(slot, id, now_us)) {
             let is_held = first.position.offset > self.channels.at(slot).position.offset;
-            return if is_held { Taken::Refused(Refusal::MailboxFull) } else { Taken::Repeat(first) };
+            return if is_held { Taken::Refused(Refusal::LogBehind) } else { Taken::Repeat(first) };
         }
         let reports = self.channels.targets(slot, &mut self.watched).len();
         if reports > 0 && !self.targets_have_room(slot, event.frame().len()) {
@@ -155,14 +156,15 @@ impl Hub {
         if extras.is_some_and(|extras| extras.keep) {
             self.watch_over(slot, event, position);
         }
+        let stored = (durable && !held).then(|| self.log.stored());
         if let Some(id) = id {
             let channel = &self.channels.at(slot).channel;
-            self.counters.ids_dropped += self.remembered.note(channel, id, position, reach, now_us);
+            let kept = Kept { position, reach, stored, body: None };
+            self.counters.ids_dropped += self.remembered.note(channel, id, kept, now_us);
         }
         if held {
             return Taken::Held;
         }
-        let stored = durable.then(|| self.log.stored());
         if durable {
             self.log(slot, position, event);
         }
@@ -174,8 +176,8 @@ impl Hub {
         let channel = &self.channels.at(slot).channel;
         let kept = self.remembered.find(channel, id, now_us)?;
         self.counters.repeats += 1;
-        let Reach { reached, dropped } = kept.reach;
-        Some(Published { position: kept.position, reached, dropped, first: kept.body.clone(), stored: None })
+        let (Reach { reached, dropped }, stored) = (kept.reach, kept.stored);
+        Some(Published { position: kept.position, reached, dropped, first: kept.body.clone(), stored })
     }
 
     /// Keeps the answer to a publish that carried an id, for repeats of it. The name must be valid.

@@ -1,6 +1,7 @@
 //! Publishes that carried an id: a repeat within five minutes is answered as the first was (contract 3.2). Kept by the
 //! channel's owner, within bounds; what is forgotten before its time is counted.
 
+use super::durable::Stored;
 use super::pump::Reach;
 use crate::event::{Channel, Position};
 use std::collections::{HashMap, VecDeque};
@@ -23,6 +24,8 @@ pub(super) struct Kept {
     pub position: Position,
     /// On the owner's shard alone; all that can be said while the answer is not known.
     pub reach: Reach,
+    /// Where it is, if its channel is durable and its write is not waited for.
+    pub stored: Option<Stored>,
     pub body: Option<Arc<[u8]>>,
 }
 
@@ -45,19 +48,19 @@ impl Remembered {
     }
 
     /// A publish with an id was numbered. Answers how many others were forgotten for it.
-    pub fn note(
-        &mut self,
-        channel: &Channel,
-        id: &str,
-        position: Position,
-        reach: Reach,
-        now_us: u64,
-    ) -> u64 {
+    pub fn note(&mut self, channel: &Channel, id: &str, kept: Kept, now_us: u64) -> u64 {
         let name: Id = (channel.clone(), id.into());
         self.bytes += id.len();
         self.order.push_back((now_us + REMEMBERED_US, name.clone()));
-        self.by_id.insert(name, Kept { position, reach, body: None });
+        self.by_id.insert(name, kept);
         self.keep_within()
+    }
+
+    /// Its write has ended, and it is seen.
+    pub fn written(&mut self, channel: &Channel, id: &str, reach: Reach, stored: Stored) {
+        if let Some(kept) = self.by_id.get_mut(&(channel.clone(), id.into())) {
+            (kept.reach, kept.stored) = (reach, Some(stored));
+        }
     }
 
     /// It was answered with this body. Answers how many others were forgotten for it.
@@ -93,16 +96,18 @@ mod tests {
     #[test]
     fn an_id_is_known_for_five_minutes_and_the_oldest_goes_when_there_are_too_many() {
         let mut remembered = Remembered::default();
-        let (channel, position) = (Channel::parse("a").unwrap(), Position { epoch: 1, offset: 1 });
-        remembered.note(&channel, "x", position, Reach::default(), 0);
+        let channel = Channel::parse("a").unwrap();
+        let position = Position { epoch: 1, offset: 1 };
+        let kept = Kept { position, reach: Reach::default(), stored: None, body: None };
+        remembered.note(&channel, "x", kept.clone(), 0);
         assert_eq!(remembered.answer(&channel, "x", Arc::from(&b"body"[..])), 0);
-        let kept = remembered.find(&channel, "x", REMEMBERED_US - 1).unwrap();
-        assert_eq!(kept.body.as_deref(), Some(&b"body"[..]));
+        let found = remembered.find(&channel, "x", REMEMBERED_US - 1).unwrap();
+        assert_eq!(found.body.as_deref(), Some(&b"body"[..]));
         assert!(remembered.find(&channel, "x", REMEMBERED_US).is_none());
         assert_eq!(remembered.bytes, 0);
         let many = REMEMBERED_MAX + 2;
         let forgotten: u64 =
-            (0..many).map(|n| remembered.note(&channel, &n.to_string(), position, Reach::default(), 0)).sum();
+            (0..many).map(|n| remembered.note(&channel, &n.to_string(), kept.clone(), 0)).sum();
         assert_eq!((forgotten, remembered.find(&channel, "1", 0).is_some()), (2, false));
         assert!(remembered.find(&channel, "2", 0).is_some());
     }

@@ -12,9 +12,15 @@ from support.process import wait_until
 from support.speakers import Speaker
 from support.storage import durable, file_that_holds, kill, used_bytes
 from support.streams import Streams
-from support.web import Publisher, RawConnection, encode_publish
+from support.web import Publisher, RawConnection, encode_publish, encode_request
 
 MEGABYTE = 1 << 20
+
+
+def answered_when_written(courier, channel: str, key: str) -> dict:
+    """The answer to a repeat, which is told to come back while what it repeats is being written."""
+    body = {"channel": channel, "data": {"n": 1}, "id": key}
+    return wait_until(lambda: (answer := courier.post("/publish", body)).status == 200 and answer.json())
 
 
 class TestAnswer:
@@ -34,12 +40,31 @@ class TestAnswer:
         assert courier.publish("kept.a", {"n": 1})["stored"] == "disk"
 
     def test_repeat_of_an_id_says_the_same_and_stores_nothing(self, start_courier, tmp_path):
-        # On one core: on two the repeat may come to the channel's owner before the first answer does.
-        courier = start_courier(durable(tmp_path / "data", shards=1))
-        body = {"channel": "a", "data": {"n": 1}, "id": "once"}
-        first, again = (courier.post("/publish", body).json() for _ in range(2))
-        assert (first["id"], first["stored"]) == (again["id"], again["stored"])
-        assert len(page(courier, "a")["events"]) == 1
+        courier = start_courier(durable(tmp_path / "data"))
+        for n in range(20):
+            body = {"channel": "a", "data": {"n": n}, "id": f"once-{n}"}
+            first, again = (courier.post("/publish", body).json() for _ in range(2))
+            assert (first["id"], first["stored"]) == (again["id"], again["stored"])
+        assert len(page(courier, "a")["events"]) == 20
+
+    def test_publisher_that_leaves_before_its_answer_finds_it_when_it_asks_again(self, start_courier, tmp_path):
+        """What an idempotency key is for. The answer was forgotten with the connection, and a repeat was told neither that
+        the event is on disk nor whom it had reached."""
+        courier = start_courier(durable(tmp_path / "data"))
+        peers = [Speaker(courier.port, f"/ws/{channel}") for channel in "ab" for _ in range(4)]
+        for n in range(60):
+            channel, key = "ab"[n % 2], b"Idempotency-Key: once-%d\r\n" % n
+            with RawConnection(courier.port) as connection:
+                connection.send(encode_request("GET", "/health/live") + encode_publish(channel, extra=key))
+                connection.reply()
+                connection.reset()
+            again = lambda: answered_when_written(courier, channel, f"once-{n}")
+            assert again()["stored"] == "disk", n
+            # One that comes before the other core has told how many it reached counts its own.
+            wait_until(lambda: again()["clients_reached"] == 4, what=f"all who heard event {n} are counted")
+            assert again() == again()
+        assert [len(page(courier, channel)["events"]) for channel in "ab"] == [30, 30]
+        assert len(peers) == 8
 
     def test_subscriber_sees_only_what_is_on_disk(self, start_courier, tmp_path):
         """With `always` nobody ever sees an event that power loss would take back."""

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import struct
 import weakref
 
 from support import replies
@@ -60,6 +61,11 @@ class RawConnection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.socket.sendall(data)
         return self
+
+    def reset(self):
+        """Leaves without a word: nothing that is still to come can be sent to it."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
     def reply(self, method: str = "GET") -> Reply:
         """The next reply; `method` tells how its body is framed."""

@@ -99,10 +99,27 @@ fn a_log_that_does_not_keep_up_makes_publishers_wait_and_plain_channels_do_not()
 fn a_repeat_of_what_is_being_written_comes_back_later() {
     let mut story = Story::new(durable(0, 1, Fsync::Always));
     assert_eq!(story.put_in("a", "x", 0, Some("once")), Publishing::Waiting);
-    assert_eq!(story.put_in("a", "x", 1, Some("once")), Publishing::Refused(Refusal::MailboxFull));
+    assert_eq!(story.put_in("a", "x", 1, Some("once")), Publishing::Refused(Refusal::LogBehind));
     story.end_writes(1, LogOutcome::Stored);
-    assert!(matches!(story.put_in("a", "x", 2, Some("once")), Publishing::Done(_)));
+    let Publishing::Done(first) = story.put_in("a", "x", 2, Some("once")) else { panic!() };
+    assert_eq!((first.position.offset, first.stored), (1, Some(Stored::Disk)));
     assert_eq!(story.hub.effects.log.len(), 1);
+}
+
+/// Whoever was told that the disk did not take it asked again, and was told that all was well.
+#[test]
+fn a_repeat_of_what_the_disk_did_not_take_is_told_so_again() {
+    for fsync in [Fsync::Always, Fsync::Interval] {
+        let mut story = Story::new(durable(0, 1, fsync));
+        story.join(0, 0, &Wish::channel("a"));
+        story.put_in("a", "x", 0, None);
+        story.end_writes(1, LogOutcome::Failed);
+        story.put_in("a", "y", 1, Some("once"));
+        story.end_writes(2, LogOutcome::Failed);
+        let again = story.put_in("a", "y", 2, Some("once"));
+        assert_eq!(again, Publishing::Refused(Refusal::NotStored), "{fsync:?}");
+        assert_eq!(&*story.heard(0), "x y ");
+    }
 }
 
 #[test]

@@ -26,20 +26,22 @@ pub(super) struct UnderWay {
 
 /// One publish whose answer needs more than its place among the connection's answers.
 pub(super) struct Item {
-    /// The answer of an item of a batch, as far as it is known; `None` for a single publish.
-    pub head: Option<Vec<u8>>,
+    /// The answer, as far as it is known.
+    pub head: Vec<u8>,
     /// Channel and idempotency key, where the answer is to be kept.
     pub keep: Option<Keep>,
+    /// It is an item of a batch.
+    pub of_batch: bool,
 }
 
 impl UnderWay {
-    /// The connection is gone, and so is who would be answered.
+    /// The connection is gone, and so is who would be answered; who repeats a publish is another.
     pub fn forget(&mut self, key: Key) {
         if !self.batches.is_empty() {
             self.batches.retain(|(connection, _), _| *connection != key);
         }
         if !self.items.is_empty() {
-            self.items.retain(|(connection, ..), _| *connection != key);
+            self.items.retain(|(connection, ..), item| *connection != key || item.keep.is_some());
         }
     }
 }
@@ -183,7 +185,7 @@ impl<D: Driver> Shard<D> {
             Outcome::Done(published) => Some(self.result(head, Ok(published), keep)),
             Outcome::Waiting => {
                 let place = (origin.connection, origin.request, origin.item);
-                self.under_way.items.insert(place, Item { head: Some(head), keep });
+                self.under_way.items.insert(place, Item { head, keep, of_batch: true });
                 None
             }
             Outcome::Refused(refusal) => {

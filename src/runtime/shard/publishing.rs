@@ -140,7 +140,8 @@ impl<D: Driver> Shard<D> {
                 publisher.answer_later(form, &self.answer);
                 if keep.is_some() {
                     let place = (key, origin.request, SINGLE);
-                    self.under_way.items.insert(place, Item { head: None, keep });
+                    let head = self.answer.clone();
+                    self.under_way.items.insert(place, Item { head, keep, of_batch: false });
                 }
             }
             Outcome::Refused(refusal) => self.refuse_publish(publisher, &form, &refusal),
@@ -203,35 +204,39 @@ impl<D: Driver> Shard<D> {
             false => self.under_way.items.remove(&(key, request, item)),
         };
         match waited {
-            Some(Item { head: Some(head), keep }) => {
+            Some(Item { head, keep, of_batch: true }) => {
                 let result = self.result(head, answer.outcome.map_err(not_published), keep);
                 self.put_result(driver, answer.origin, &result, now);
             }
-            single => self.single_answered(driver, answer, single.and_then(|item| item.keep), now),
+            Some(Item { head, keep, .. }) => {
+                if let Ok(published) = &answer.outcome {
+                    self.answer = head;
+                    self.finish_answer(published, keep);
+                }
+                self.single_answered(driver, answer, now);
+            }
+            None => self.single_answered(driver, answer, now),
         }
     }
 
-    fn single_answered(&mut self, driver: &mut D, answer: PublishAnswer, keep: Option<Keep>, now: Now) {
-        let mut kept = std::mem::take(&mut self.answer);
+    fn single_answered(&mut self, driver: &mut D, answer: PublishAnswer, now: Now) {
+        let mut body = std::mem::take(&mut self.answer);
         self.settle(driver, answer.origin, now, |head| match &answer.outcome {
             Ok(Published { first: Some(first), .. }) => Settled::Json(first.to_vec()),
             Ok(published) => {
-                kept.clear();
-                kept.extend_from_slice(head);
+                body.clear();
+                body.extend_from_slice(head);
                 admission::write_answer_tail(
                     published.position,
                     published.reached,
                     stored(published),
-                    &mut kept,
+                    &mut body,
                 );
-                Settled::Json(kept.clone())
+                Settled::Json(body.clone())
             }
             Err(why) => Settled::Refused(not_published(*why)),
         });
-        if let (Some((channel, id)), Ok(Published { first: None, .. })) = (keep, &answer.outcome) {
-            self.hub.remember(&channel, &id, &kept);
-        }
-        self.answer = kept;
+        self.answer = body;
     }
 
     /// CloudEvents on `/publish/{channel}`.
