@@ -2,6 +2,7 @@
 //! is ever fetched: a reference leads within its file or nowhere.
 
 use super::cost;
+use super::document::Document;
 use super::form::{self, Form};
 use super::reading::EventText;
 use super::words::cut;
@@ -75,7 +76,7 @@ pub fn compile(source: &Source) -> Result<Compiled, Vec<Mistake>> {
         words: cut(words),
     };
     let schema = parse(&source.text).map_err(|words| vec![mistake("", words)])?;
-    let mut found: Vec<(String, String)> = Vec::new();
+    let mut found = said_twice(&source.text);
     if let Some(Value::String(other)) = schema.get("$schema").filter(|named| *named != DIALECT) {
         found.push(("/$schema".to_owned(), format!("must be {DIALECT}, and is {other}")));
     }
@@ -127,6 +128,13 @@ fn parse(text: &str) -> Result<Value, String> {
     }
 }
 
+/// Names that an object of the file says twice: the last would hold, and what the first asks for be let through.
+fn said_twice(text: &str) -> Vec<(String, String)> {
+    let Ok(document) = Document::read(text) else { return Vec::new() };
+    let places = document.repeated().iter().map(|index| document.pointer(*index));
+    places.map(|place| (place, "is said twice".to_owned())).collect()
+}
+
 /// The event type and the channels that the file says it is for.
 fn about(schema: &Value, kind: &str, found: &mut Vec<(String, String)>) -> (String, Vec<Pattern>) {
     let empty = Map::new();
@@ -166,8 +174,9 @@ fn about(schema: &Value, kind: &str, found: &mut Vec<(String, String)>) -> (Stri
             )),
         }
     }
-    if named.is_empty() || named.len() > KIND_BYTES_MAX {
-        found.push((format!("/{COURIER}/type"), format!("must have 1 to {KIND_BYTES_MAX} bytes")));
+    if named.is_empty() || named.len() > KIND_BYTES_MAX || named.contains(char::is_control) {
+        let must = format!("must have 1 to {KIND_BYTES_MAX} bytes, and no control characters");
+        found.push((format!("/{COURIER}/type"), must));
     }
     (named, channels)
 }

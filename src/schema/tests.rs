@@ -147,6 +147,12 @@ fn mistakes_in_a_file_are_told_with_their_places() {
         (r#"{"x-courier":{"channel":[]}}"#, "/x-courier", "does not know channel"),
         (r#"{"x-courier":{"channels":["a.**.b"]}}"#, "/x-courier/channels/0", "A star must"),
         (
+            r#"{"x-courier":{"type":"a\u001b[2J"}}"#,
+            "/x-courier/type",
+            "must have 1 to 100 bytes, and no control",
+        ),
+        (r#"{"properties":{"a":{"maximum":1,"m\u0061ximum":9}}}"#, "/properties/a/maximum", "is said twice"),
+        (
             r#"{"properties":{"a":{"$ref":"https://example.com/x.json"}}}"#,
             "/properties/a/$ref",
             "leads to nothing",

@@ -3,6 +3,7 @@
 use crate::config::{SchemaMode, Settings};
 use crate::schema::{FILE_BYTES_MAX, Mistake, Mode, Policy, Schemas, Source};
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,21 +76,19 @@ fn read_folder(dir: &Path) -> (Vec<Source>, Vec<Mistake>) {
     (sources, mistakes)
 }
 
-/// One file.
+/// One file, of which no more is read than may be in it.
 ///
 /// # Errors
 /// It cannot be read, or is too large.
 pub fn read(path: &Path) -> Result<Source, Mistake> {
-    let bytes = fs::metadata(path).map(|about| about.len());
-    if let Ok(bytes) = bytes
-        && bytes > FILE_BYTES_MAX as u64
-    {
-        return Err(mistake(
-            path,
-            format!("has {bytes} bytes, and a schema file has at most {FILE_BYTES_MAX}"),
-        ));
+    let mut bytes = Vec::new();
+    let most = FILE_BYTES_MAX as u64 + 1;
+    let read = fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    read.map_err(|error| mistake(path, format!("cannot be read: {error}")))?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(mistake(path, format!("is larger than the {FILE_BYTES_MAX} bytes of a schema file")));
     }
-    let text = fs::read_to_string(path).map_err(|error| mistake(path, format!("cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|_| mistake(path, "is not UTF-8 text".to_owned()))?;
     let kind = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Source { name: path.display().to_string(), kind, text })
 }

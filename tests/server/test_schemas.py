@@ -257,6 +257,11 @@ class TestCommandLine:
         assert f"{worse}: /anyOf/1/properties/x/pattern: " in ended.stderr
         assert run_to_end("schema", "check", good).returncode == 0
 
+    def test_check_reads_no_more_of_a_file_than_may_be_in_it(self):
+        """A device said to have no bytes was read until memory was out; so it was in schemas.dir, by a link."""
+        ended = run_to_end("schema", "check", "/dev/zero")
+        assert (ended.returncode, ended.stderr) == (1, "/dev/zero: is larger than the 262144 bytes of a schema file\n")
+
     def test_check_refuses_references_that_double_the_work_with_each_level(self, tmp_path):
         """Such a file once passed, and one event of 128 levels then held a core for good."""
         twice, tree = tmp_path / "twice.json", tmp_path / "tree.json"

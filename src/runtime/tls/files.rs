@@ -1,7 +1,7 @@
 //! Certificate, key and authority as files: read, checked against each other, and made into what sessions are begun
 //! with. Says what is wrong by the part it is wrong with; who calls knows what the setting is called.
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -205,13 +205,15 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Mistake> {
 
 fn read(part: Part, path: &Path) -> Result<Vec<u8>, Mistake> {
     let wrong = |text: String| Mistake { part, text };
-    let size = fs::metadata(path).map(|about| about.len());
-    if size.is_ok_and(|bytes| bytes > FILE_BYTES_MAX) {
-        return Err(wrong(format!("{} is too large for a certificate", path.display())));
-    }
-    fs::read(path).map_err(|error| match error.kind() {
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|error| match error.kind() {
         ErrorKind::NotFound => wrong(format!("there is no file {}", path.display())),
         ErrorKind::PermissionDenied => wrong(format!("{} may not be read by this user", path.display())),
         _ => wrong(format!("{} cannot be read: {error}", path.display())),
-    })
+    })?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(wrong(format!("{} is too large for a certificate", path.display())));
+    }
+    Ok(bytes)
 }
