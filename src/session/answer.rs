@@ -69,8 +69,10 @@ pub struct Answer<'a> {
 }
 
 /// What a browser that shows an answer is told: it is what its type says, nobody frames it, it loads nothing and asks
-/// nobody but this server, and the address, which may hold a token, is not passed on.
-pub const PAGE_FIELDS: [(&str, &str); 4] = [
+/// nobody but this server, and the address, which may hold a token, is not passed on. Nobody on the way keeps it for others:
+/// what it says depends on who asks, and a cache knows that of `Authorization` alone, not of a cookie or `?token=`.
+pub const PAGE_FIELDS: [(&str, &str); 5] = [
+    ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Security-Policy", "default-src 'none'; connect-src 'self'; frame-ancestors 'none'"),
     ("X-Frame-Options", "DENY"),

@@ -3,8 +3,8 @@
 //! The stream has no length and no chunks: it ends with the connection. So what is written for one client serves all,
 //! on HTTP/1.0 and 1.1.
 
-/// Head of the answer up to its `Date`. Caches leave the stream alone, and nginx passes each event on at once.
-const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
+/// Head of the answer up to its `Date`. nginx passes each event on at once.
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
     X-Accel-Buffering: no\r\nConnection: close\r\n";
 
 /// Bytes that `write_event` adds to the id, the type and data of one line, at most.
@@ -185,7 +185,7 @@ mod tests {
         write_head("D", &[("Access-Control-Allow-Origin", "*")], &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
              X-Accel-Buffering: no\r\nConnection: close\r\nDate: D\r\nAccess-Control-Allow-Origin: *\r\n\r\n"
         );
     }

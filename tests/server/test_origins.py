@@ -54,8 +54,10 @@ class TestAnybody:
 
 class TestPages:
     @pytest.mark.parametrize("path", ["/health", "/stats", "/history/a", "/nothing/here", "/openapi.json"])
-    def test_what_a_browser_may_show_is_neither_sniffed_nor_framed(self, hub, path):
+    def test_what_a_browser_may_show_is_neither_sniffed_nor_framed_nor_kept(self, hub, path):
+        """What a page says depends on who asks by a cookie or a token in the address, of which a cache knows nothing."""
         answer = hub.get(path)
+        assert answer.header("cache-control") == "no-store"
         assert answer.header("x-content-type-options") == "nosniff"
         assert answer.header("x-frame-options") == "DENY"
         assert answer.header("referrer-policy") == "no-referrer"
