@@ -135,7 +135,7 @@ pub fn run() -> ExitCode {
             doctor::run(
                 &crate::server::needs(settings),
                 settings.tls_files().as_ref(),
-                doctor::access(settings),
+                doctor::access(loaded),
             )
         }),
     }

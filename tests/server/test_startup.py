@@ -160,6 +160,18 @@ class TestDoctor:
         ended = run_to_end("doctor", prefix=sandbox.with_limits(nofile=64))
         assert re.search(r"ulimit -n|LimitNOFILE|nofile", ended.stdout + ended.stderr)
 
+    def test_says_what_is_open_and_what_makes_a_lock_weak(self):
+        """A secret of one byte on a public address without TLS was `ok`."""
+        told = run_to_end("doctor", settings={"host": "0.0.0.0", "auth.mode": "insecure"}).stdout
+        assert "short   access         anybody who reaches the port may" in told
+        required = {"auth.mode": "required", "auth.jwt.secret": "hunter2"}
+        told = run_to_end("doctor", settings=required | {"host": "0.0.0.0", "port": 8766}).stdout
+        assert "ok      access         a token, or the API key" in told and "open without: /health" in told
+        assert "short   access         auth.jwt.secret has 7 bytes and can be guessed" in told
+        assert "short   access         tokens and events pass 0.0.0.0:8766 unencrypted" in told and "hunter2" not in told
+        told = run_to_end("doctor", settings=required | {"auth.jwt.secret": "x" * 32}).stdout
+        assert told.count(" access ") == 1, "on loopback a good secret is all it takes"
+
 
 class TestLogs:
     SECRET = "eyJhbGciOiJIUzI1NiJ9.tell-nobody.signature"
