@@ -22,6 +22,8 @@ pub struct Facts<'e> {
     pub timestamp: Text<'e>,
     /// `source` of the flat form, else `metadata.source` of the nested one, when it is a string.
     pub source: Text<'e>,
+    /// `metadata.source` beside `source`: who reads the nested form takes this one.
+    pub second_source: Text<'e>,
     /// The length of `data`'s text, 0 when there is none.
     pub data_bytes: usize,
     /// The length of `metadata`'s text, 0 when there is none.
@@ -107,8 +109,9 @@ impl<'e> Facts<'e> {
             outer => outer,
         };
         let timestamp = or_nested(timestamp, nested.timestamp);
+        let second_source = text(nested.source.filter(|_| source.is_some()));
         let source = or_nested(source, nested.source);
-        Ok(Facts { kind: text(kind), timestamp, source, data_bytes, metadata_bytes, fields })
+        Ok(Facts { kind: text(kind), timestamp, source, second_source, data_bytes, metadata_bytes, fields })
     }
 
     /// Whether the event is `{}`.
