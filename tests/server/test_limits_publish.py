@@ -61,11 +61,12 @@ def test_every_answer_says_what_is_left(start_courier):
     for left, status, target, body in [
         (4, 400, "/publish/a", b"{"),
         (3, 400, "/publish", {"channel": "a"}),
-        (2, 400, "/publish/a", {}),
+        (2, 400, "/publish/no%20channel", EVENT),
         (1, 400, "/publish/batch", b"5"),
         (0, 413, "/publish/a", {"data": "x" * 600_000}),
         (0, 429, "/publish/a", EVENT),
         (0, 429, "/publish/batch", b"[]"),
+        (0, 429, "/publish/no%20channel", EVENT),
     ]:
         answer = publish(courier, target=target, body=body)
         assert (answer.status, told(answer)) == (status, (5, left)), (target, answer.body)

@@ -10,7 +10,7 @@ use crate::session::route::{Route, Socket, route};
 use crate::session::{Door, Refusal};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
-use crate::wire::http::{Head, head as read_head};
+use crate::wire::http::{Head, Method, head as read_head};
 
 /// A publisher that is told to come back should wait so long, in seconds: long enough for a full mailbox to empty
 /// or a restart to end.
@@ -174,12 +174,9 @@ impl<D: Driver> Shard<D> {
     ) -> Fate {
         let form = Form::of(head, &self.options.session);
         let mut decoded = std::mem::take(&mut self.decoded);
-        let mut route = self.route(publisher.door, head, &mut decoded);
-        if let Ok(known) = &route
-            && let Err(refused) = self.permit(driver, key, known, head, now)
-        {
-            route = Err(refused.refusal());
-        }
+        let route = self.route(publisher.door, head, &mut decoded).and_then(|known| {
+            self.permit(driver, key, &known, head, now).map_err(|refused| refused.refusal()).map(|()| known)
+        });
         let fate = match route {
             Ok(Route::Publish(channel)) => {
                 self.publish(driver, key, publisher, form, channel, head, body, now);
@@ -216,6 +213,9 @@ impl<D: Driver> Shard<D> {
             Ok(Route::Socket(socket)) => {
                 let opened = self.open(driver, key, publisher, head, socket, now);
                 self.changed(publisher, &form, opened)
+            }
+            Err(refusal) if refusal.status == 400 && head.method == Method::Post => {
+                self.publish_nowhere(driver, key, publisher, form, head, refusal, now)
             }
             Err(refusal) => self.changed(publisher, &form, Err(refusal)),
         };
