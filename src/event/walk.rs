@@ -85,35 +85,13 @@ impl<'t> Walk<'t> {
 
     /// Enters the object ahead; answers whether it has members. Then comes [`Walk::key`].
     pub fn enter(&mut self) -> Result<bool, Stray> {
-        self.take(b'{')?;
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(Stray::TooDeep);
-        }
-        self.skip_space();
-        if self.ahead() != b'}' {
-            return Ok(true);
-        }
-        self.leave();
-        Ok(false)
+        self.enter_between(b'{', b'}')
     }
 
     /// Behind a member's value: whether another member follows; else the object is left.
     #[inline(always)]
     pub fn more(&mut self) -> Result<bool, Stray> {
-        self.skip_space();
-        match self.ahead() {
-            b',' => {
-                self.at += 1;
-                self.skip_space();
-                Ok(true)
-            }
-            b'}' => {
-                self.leave();
-                Ok(false)
-            }
-            _ => Err(Stray::Syntax),
-        }
+        self.more_before(b'}')
     }
 
     fn leave(&mut self) {

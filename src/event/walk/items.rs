@@ -26,21 +26,31 @@ impl Word {
 impl Walk<'_> {
     /// Enters the list ahead; answers whether it has items.
     pub fn enter_list(&mut self) -> Result<bool, Stray> {
-        self.take(b'[')?;
+        self.enter_between(b'[', b']')
+    }
+
+    /// Behind an item: whether another follows; else the list is left.
+    pub fn more_items(&mut self) -> Result<bool, Stray> {
+        self.more_before(b']')
+    }
+
+    #[inline(always)]
+    pub(super) fn enter_between(&mut self, opens: u8, closes: u8) -> Result<bool, Stray> {
+        self.take(opens)?;
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(Stray::TooDeep);
         }
         self.skip_space();
-        if self.ahead() != b']' {
+        if self.ahead() != closes {
             return Ok(true);
         }
         self.leave();
         Ok(false)
     }
 
-    /// Behind an item: whether another follows; else the list is left.
-    pub fn more_items(&mut self) -> Result<bool, Stray> {
+    #[inline(always)]
+    pub(super) fn more_before(&mut self, closes: u8) -> Result<bool, Stray> {
         self.skip_space();
         match self.ahead() {
             b',' => {
@@ -48,7 +58,7 @@ impl Walk<'_> {
                 self.skip_space();
                 Ok(true)
             }
-            b']' => {
+            other if other == closes => {
                 self.leave();
                 Ok(false)
             }
