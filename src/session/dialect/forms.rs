@@ -2,7 +2,7 @@
 
 use super::text::write_text_frame;
 use super::{compressed, freqsearch, router, v1};
-use crate::event::{Channel, Event, Form, POSITION_BYTES_MAX, Position, Renderer, Renderers};
+use crate::event::{Channel, Event, FORMS_MAX, Form, POSITION_BYTES_MAX, Position, Renderer, Renderers};
 use crate::session::cloudevents;
 use crate::wire::sse::write_event;
 
@@ -40,6 +40,9 @@ pub fn compressed(form: Form) -> Form {
         other => other,
     }
 }
+
+// An event keeps room for no more.
+const _: () = assert!(TABLE.len() <= FORMS_MAX);
 
 /// By [`Form`]'s number.
 pub const RENDERERS: Renderers = &TABLE;
@@ -97,7 +100,7 @@ fn write_sse(event: &Event, position: Position, data: &str, out: &mut Vec<u8>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{FORMS_MAX, Facts};
+    use crate::event::Facts;
     use serde_json::{Value, json};
 
     const TEXT: &str = r#"{"type":"t", "n":1.0}"#;
@@ -120,7 +123,6 @@ mod tests {
 
     #[test]
     fn each_form_stands_at_its_number() {
-        assert!(RENDERERS.len() <= FORMS_MAX);
         let event: Value = serde_json::from_str(TEXT).unwrap();
         assert_eq!(payload(Form::RAW), event);
         assert_eq!(payload(V1), json!({"type":"event","channel":"a","id":"000000ab-7","event":event}));
