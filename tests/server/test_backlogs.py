@@ -1,11 +1,14 @@
 """What waits for the sockets of all connections together has a bound (contract 14): the longest queue goes first."""
 
 import signal
+import socket
 
 import pytest
 
+from support.flood import offset
 from support.frames import ScriptedPeer
 from support.process import wait_until
+from support.speakers import V1
 from support.web import Publisher
 
 MIB = 1 << 20
@@ -72,6 +75,36 @@ async def test_queue_is_shortened_where_its_channel_drops_the_oldest(start_couri
 
     await publish_until(publisher, "latest", shortened)
     assert counted(courier, "slow_consumers") == 0 and counted(courier, "events_dropped") > 3 * 400
+    peer.socket.close()
+
+
+@pytest.mark.serial
+async def test_queue_that_is_shortened_costs_one_who_acknowledges_nothing(start_courier):
+    """Events in flight are dropped from it as any others are, and come again when they are not acknowledged in time."""
+    config = "channel_options: [{match: latest, slow: drop_oldest}]\n"
+    courier = start_courier(WIDE | {"outbox.max_total_bytes": TOTAL_BYTES}, config=config)
+    peer = V1(courier.port, receive_buffer=SMALL_BUFFER_BYTES)
+    peer.subscribe("latest", ack=True, ack_timeout=0.5, max_attempts=100)
+    publisher = await Publisher.open(courier.port)
+    published = 0
+
+    def shortened(answer):
+        nonlocal published
+        published = answer["id"].rpartition("-")[2]
+        return counted(courier, "backlogs_shed") >= 1
+
+    await publish_until(publisher, "latest", shortened)
+    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)
+    missing = set(range(1, int(published) + 1))
+    attempts = set()
+    while missing:
+        message = peer.hear()
+        if message["type"] == "event":
+            missing.discard(offset(message["id"]))
+            attempts.add(message["attempt"])
+            peer.say({"type": "ack", "id": message["id"]})
+    assert attempts >= {1, 2}, "those that were dropped came again"
+    assert courier.get("/dead-letters").json()["total"] == 0
     peer.socket.close()
 
 
