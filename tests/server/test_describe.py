@@ -48,13 +48,26 @@ def test_openapi_document_is_valid(openapi):
     assert not is_openapi(broken), "the validator takes anything"
 
 
-def test_asyncapi_document_is_valid(asyncapi):
+def asyncapi_faults(document: dict) -> list[str]:
     validator = jsonschema_rs.validator_for(json.loads(ASYNCAPI_SCHEMA.read_text()))
-    faults = [f"{list(fault.instance_path)}: {fault.message}" for fault in validator.iter_errors(asyncapi)]
-    assert not faults
+    return [f"{list(fault.instance_path)}: {fault.message}" for fault in validator.iter_errors(document)]
+
+
+def test_asyncapi_document_is_valid(asyncapi):
+    assert asyncapi_faults(asyncapi) == []
     broken = copy.deepcopy(asyncapi)
     next(iter(broken["operations"].values()))["action"] = "shout"
-    assert not validator.is_valid(broken), "the validator takes anything"
+    assert asyncapi_faults(broken), "the validator takes anything"
+
+
+def test_queries_of_sockets_are_those_that_have_an_effect(asyncapi):
+    """It knew half of them, of `freqsearch` none, and named filters where subscriptions by command say their own."""
+    named = {channel["address"]: set(channel["bindings"]["ws"]["query"]["properties"]) for channel in asyncapi["channels"].values()}
+    filters = {"types", "priorities", "sources", "token"}
+    assert named == {
+        "/": {"token"}, "/router": {"token"}, "/api/v1/ws/events": filters | {"rooms"}, "/ws": {"token"},
+        "/ws/{channel}": filters | {"since", "after", "format"}, "/ws/events/{channel}": filters | {"since", "after"},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/asyncapi.json"])
@@ -106,6 +119,22 @@ class TestSecurity:
                     assert {*schemes} == {name for way in operation["security"] for name in way}
                     assert {"401", "403"} <= set(operation["responses"]) and answer.header("www-authenticate")
         assert secured > 10 and asked - secured > 10
+
+    def test_sockets_name_the_same_places(self, start_courier):
+        """They named none, though a socket without a token is closed."""
+        courier = start_courier(REQUIRED)
+        document = courier.get("/asyncapi.json").json()
+        assert asyncapi_faults(document) == []
+        schemes = document["components"]["securitySchemes"]
+        assert {name: (scheme["type"], scheme.get("in")) for name, scheme in schemes.items()} == {
+            "bearer": ("http", None), "apiKey": ("httpApiKey", "header"), "query": ("httpApiKey", "query"),
+            "cookie": ("httpApiKey", "cookie"),
+        }  # fmt: skip
+        named = [scheme["$ref"].rpartition("/")[2] for scheme in document["servers"]["courier"]["security"]]
+        assert sorted(named) == sorted(schemes)
+
+    def test_sockets_name_none_where_nobody_asks(self, asyncapi):
+        assert "securitySchemes" not in asyncapi["components"] and "security" not in asyncapi["servers"]["courier"]
 
     def test_each_place_is_taken(self, start_courier):
         courier, token = start_courier(REQUIRED | {"cors.allowed_origins": "https://app.example"}), mint()

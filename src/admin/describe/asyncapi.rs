@@ -1,7 +1,7 @@
 //! `/asyncapi.json`: AsyncAPI 3.0.0.
 
 use super::messages::{MESSAGES, Message, Speaker, dialects};
-use super::{Interface, common_shapes, info, object, reference};
+use super::{Interface, common_shapes, info, object, reference, security};
 use serde_json::{Map, Value, json};
 
 /// Bytes of a client's message in the dialects that have bounds of their own (contract 6, `sources.md` 2.1).
@@ -15,7 +15,7 @@ pub fn document(interface: &Interface) -> Value {
         .iter()
         .map(|close| json!({ "code": close.code, "reason": close.reason, "retry": close.retry }))
         .collect();
-    json!({
+    let mut document = json!({
         "asyncapi": "3.0.0",
         "info": {
             "title": "Courier",
@@ -37,7 +37,15 @@ pub fn document(interface: &Interface) -> Value {
             "schemas": shapes(),
         },
         "x-close-reasons": closes,
-    })
+    });
+    let schemes = security::socket_schemes(interface);
+    if !schemes.is_empty() {
+        let any =
+            schemes.keys().map(|name| json!({ "$ref": format!("#/components/securitySchemes/{name}") }));
+        document["servers"]["courier"]["security"] = any.collect();
+        document["components"]["securitySchemes"] = json!(schemes);
+    }
+    document
 }
 
 /// The identifier of a path's channel.
@@ -84,18 +92,33 @@ fn channel(path: &str, interface: &Interface) -> Value {
     channel
 }
 
+/// What the queries of sockets may hold.
+const QUERY: [(&str, &str); 8] = [
+    ("types", "Types of events, comma separated; the last segment may be *."),
+    ("priorities", "Priorities, comma separated: 1 to 10 or names."),
+    ("sources", "Sources of events, comma separated."),
+    ("since", "Stored events from that RFC 3339 time on, before live ones."),
+    ("after", "Stored events behind that position, before live ones; it goes before since."),
+    ("format", "raw, or cloudevents: each event as a CloudEvent."),
+    ("rooms", "Channels, comma separated; what lies below one belongs to it."),
+    ("token", "A token, where no header field can be set."),
+];
+
 /// What a query may hold.
 fn query(path: &str) -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
     let mut properties = Map::new();
-    if path.starts_with("/ws") {
-        for (name, description) in [
-            ("types", "Types of events, comma separated; the last segment may be *."),
-            ("priorities", "Priorities, comma separated: 1 to 10 or names."),
-            ("sources", "Sources of events, comma separated."),
-            ("since", "Stored events from that RFC 3339 time on, before live ones."),
-            ("token", "A token, where no header field can be set."),
-        ] {
+    let (dialects, in_path) = (dialects(path).unwrap_or_default(), path.contains("{channel}"));
+    for (name, description) in QUERY {
+        let there = match name {
+            "token" => true,
+            "rooms" => dialects.contains(&"freqsearch"),
+            // Subscriptions by command say what they want.
+            "types" | "priorities" | "sources" => in_path || dialects.contains(&"freqsearch"),
+            "since" | "after" => in_path,
+            _ => in_path && dialects.contains(&"courier"),
+        };
+        if there {
             properties.insert(name.to_owned(), text(description));
         }
     }

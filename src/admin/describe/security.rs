@@ -1,4 +1,4 @@
-//! Who may do what, in the words of OpenAPI: the places where a token or a key may be, and the refusals of those who have
+//! Who may do what, in the words of OpenAPI and of AsyncAPI: the places where a token or a key may be, and the refusals of those who have
 //! none, or none that reaches so far. Said only of a server that asks.
 
 use super::{Interface, reference};
@@ -44,6 +44,22 @@ pub fn schemes(interface: &Interface) -> Map<String, Value> {
             "certificate",
             json!({ "type": "mutualTLS", "description": "The certificate of a client that the settings know." }),
         );
+    }
+    schemes
+}
+
+/// The same in the words of AsyncAPI 3.0.0, for sockets.
+pub fn socket_schemes(interface: &Interface) -> Map<String, Value> {
+    let mut schemes = schemes(interface);
+    for (name, scheme) in &mut schemes {
+        match name.as_str() {
+            "bearer" => {
+                scheme["description"] =
+                    json!("A token, or the API key of a service; also as the subprotocol bearer.<token>.");
+            }
+            "certificate" => scheme["type"] = json!("X509"),
+            _ => scheme["type"] = json!("httpApiKey"),
+        }
     }
     schemes
 }
