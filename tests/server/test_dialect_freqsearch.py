@@ -327,3 +327,17 @@ class TestJoin:
 
     def test_it_is_off_unless_asked_for(self, hub):
         assert len(self.lines(hub, FreqSearch(hub.port))) == len(self.EVENTS)
+
+
+class TestRoomsOfTheAddress:
+    def test_narrow_what_comes(self, hub, channel):
+        peer = FreqSearch(hub.port, f"/api/v1/ws/events?rooms={channel}")
+        for name in (f"{channel}.below", f"{channel}x", channel):
+            hub.publish(name, {"type": "t", "in": name})
+        assert [body["in"] for body in peer.bodies(2)] == [f"{channel}.below", channel]
+
+    @pytest.mark.parametrize("rooms", ["a%20b", "good,b*", "%C3%A4"])
+    def test_one_that_no_channel_can_be_in_closes_1008(self, hub, rooms):
+        """It was passed over, and who wanted one room alone heard all of them."""
+        close = ScriptedPeer(hub.port, f"/api/v1/ws/events?rooms={rooms}").close_frame()
+        assert (close.code, close.reason) == (1008, "Invalid channel name")

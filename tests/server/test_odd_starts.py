@@ -120,6 +120,14 @@ def test_malformed_start_is_400_and_named(keeper, channel, path, query):
     assert query.partition("=")[0] in json.dumps(answer.detail)
 
 
+def test_places_in_several_channels_are_400_on_a_socket_which_has_one(keeper, channel):
+    """The first of them was taken, whichever channel it was of."""
+    ids = publish_many(keeper, channel, 3)
+    with RawConnection(keeper.port) as connection:
+        connection.send(upgrade_request(f"/ws/{channel}?after={ids[0]},{ids[1]}", KEY))
+        assert connection.reply().status == 400
+
+
 @pytest.mark.parametrize("dialect", ["courier", "courier.v1"])
 def test_malformed_start_in_a_command_is_an_error_and_the_socket_stays(keeper, channel, dialect):
     peer = Speaker(keeper.port, "/ws") if dialect == "courier" else V1(keeper.port)

@@ -7,7 +7,6 @@ held to RFC 6455 5.1 and 5.2: server frames are unmasked, use no reserved bit an
 import base64
 import hashlib
 import os
-import socket
 import struct
 from dataclasses import dataclass
 
@@ -167,8 +166,3 @@ class ScriptedPeer(RawConnection):
         frame = self.close_frame()
         self.socket.close()
         return frame
-
-    def reset(self):
-        """Ends the connection with a TCP reset."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()

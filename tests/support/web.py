@@ -63,7 +63,7 @@ class RawConnection:
         return self
 
     def reset(self):
-        """Leaves without a word: nothing that is still to come can be sent to it."""
+        """Ends the connection with a TCP reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 

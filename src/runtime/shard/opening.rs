@@ -5,7 +5,7 @@
 use super::super::driver::Driver;
 use super::connection::{End, First, Open, Opening, Protocol};
 use super::guard::{bounded, reason};
-use super::plan::{Plan, plan, speech, subscription};
+use super::plan::{Plan, may_begin_in_the_past, plan, speech, subscription};
 use super::requests::draining;
 use super::talk::plain_wish;
 use super::{Shard, history};
@@ -17,7 +17,7 @@ use crate::session::credentials::{self, Asker, Refused};
 use crate::session::dialect::courier::{self, LimitType};
 use crate::session::dialect::{Dialect, events, router, uuid, v1};
 use crate::session::publisher::Publisher;
-use crate::session::query::{self, Start, Wanted};
+use crate::session::query;
 use crate::session::route::Socket;
 use crate::session::subscriber::{Speech, Subscriber};
 use crate::session::{Door, Reason, Refusal};
@@ -337,14 +337,5 @@ impl<D: Driver> Shard<D> {
             Away::Refused(refused) => reason(refused),
         };
         self.end_socket(key, reason, false, now);
-    }
-}
-
-/// A place in the past is one of a channel, so a socket whose path names none has none.
-fn may_begin_in_the_past(wanted: Socket<'_>, asked: &Wanted) -> Result<(), Refusal> {
-    let why = "since and after need a channel in the path";
-    match (wanted, asked.from) {
-        (_, Start::Live) | (Socket::Channel(_) | Socket::Events(_), _) => Ok(()),
-        _ => Err(Refusal::new(400, "Invalid query", why).at("/since", why)),
     }
 }

@@ -1,11 +1,12 @@
 //! What a path and its query ask for, before anybody is asked whether it may be had.
 
 use crate::event::{Channel, Form};
+use crate::session::Refusal;
 use crate::session::command::{Subscribe, Target};
 use crate::session::credentials::Asker;
 use crate::session::dialect::freqsearch::Interest;
 use crate::session::dialect::{Dialect, forms};
-use crate::session::query::{Format, Wanted};
+use crate::session::query::{Format, Start, Wanted};
 use crate::session::route::Socket;
 use crate::session::subscriber::Speech;
 use crate::wire::http::query as pairs;
@@ -52,7 +53,7 @@ pub(super) fn plan(
         }
         Socket::FreqSearch => {
             let rooms = pairs(raw).find(|(name, _)| name == "rooms").map(|(_, list)| list);
-            let interest = interest.insert(Interest::in_rooms(&rooms.unwrap_or_default()));
+            let interest = interest.insert(Interest::in_rooms(&rooms.unwrap_or_default())?);
             interest.targets()
         }
         Socket::Open | Socket::Router | Socket::Echo => Vec::new(),
@@ -65,6 +66,19 @@ pub(super) fn plan(
         Speech::Stream | Speech::Echo => Form::RAW,
     };
     Some(Plan { speech, zipped, targets, wanted: query, form, interest, answers_bytes: 0, asker: None })
+}
+
+/// A place in the past is one of a channel, so a socket whose path names none has none.
+pub(super) fn may_begin_in_the_past(wanted: Socket<'_>, asked: &Wanted) -> Result<(), Refusal> {
+    if asked.places.len() > 1 {
+        let why = "names a place in several channels, and the socket has one";
+        return Err(Refusal::new(400, "Invalid query", format!("after: {why}")).at("/after", why));
+    }
+    let why = "since and after need a channel in the path";
+    match (wanted, asked.from) {
+        (_, Start::Live) | (Socket::Channel(_) | Socket::Events(_), _) => Ok(()),
+        _ => Err(Refusal::new(400, "Invalid query", why).at("/since", why)),
+    }
 }
 
 pub(super) fn channel_target(name: &str) -> Option<Target> {

@@ -54,12 +54,16 @@ pub struct Interest {
 }
 
 impl Interest {
-    /// Everything in these rooms, a list with commas, as the address of a socket may name them (`?rooms=`).
-    pub fn in_rooms(list: &str) -> Interest {
-        let rooms = list.split(',').filter(|room| !room.is_empty()).map(str::to_owned).collect();
+    /// Everything in these rooms, a list with commas, as the address of a socket may name them (`?rooms=`). `None` if no
+    /// channel can be in one of them: without it the socket would hear everything.
+    pub fn in_rooms(list: &str) -> Option<Interest> {
+        let rooms: Vec<String> = list.split(',').filter(|room| !room.is_empty()).map(str::to_owned).collect();
+        if rooms.iter().any(|room| Channel::check(room).is_err()) {
+            return None;
+        }
         let mut interest = Interest::default();
         interest.apply(&Change { adds: true, types: Vec::new(), rooms });
-        interest
+        Some(interest)
     }
 
     /// Takes a change over. Words beyond [`WORDS_MAX`] are passed over, as are rooms that no channel can be in.
@@ -199,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_room_is_a_channel_and_all_below_it() {
-        let interest = Interest::in_rooms("lab,,lab two");
+        assert_eq!(Interest::in_rooms("lab,lab two"), None, "and not everything");
+        let interest = Interest::in_rooms("lab,,").unwrap();
         let targets = interest.targets();
         assert_eq!(targets.iter().map(Target::as_str).collect::<Vec<_>>(), ["lab", "lab.**"]);
         assert!(matches!(&targets[1], Target::Pattern(pattern) if pattern.matches("lab.a.b")));
