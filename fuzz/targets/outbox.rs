@@ -92,10 +92,14 @@ impl Checked {
         found.fold((0, 0), |(count, bytes), item| (count + 1, bytes + item.bytes.len()))
     }
 
+    fn router_bytes_max(&self) -> usize {
+        self.bounds.bytes_max.max(self.bounds.router.max * 4096)
+    }
+
     fn fits(&self, slow: Slow, len: usize) -> bool {
         let (events, bytes) = self.waiting(true);
         let (events_max, bytes_max) = match slow {
-            Slow::Router => (self.bounds.router.max, self.bounds.router.max * 1024),
+            Slow::Router => (self.bounds.router.max, self.router_bytes_max()),
             _ => (self.bounds.events_max, self.bounds.bytes_max),
         };
         events < events_max && (events == 0 || bytes + len <= bytes_max)
@@ -155,7 +159,7 @@ impl Checked {
             .collect();
         if new.slow == Slow::Router {
             let below = || events.iter().filter(|(_, e, _)| e.slow == Slow::Router && e.priority < new.priority);
-            let over = (self.waiting(true).1 + len).saturating_sub(self.bounds.router.max * 1024);
+            let over = (self.waiting(true).1 + len).saturating_sub(self.router_bytes_max());
             let lowest = below().map(|(_, e, _)| e.priority).min()?;
             let enough = below().map(|(_, _, bytes)| bytes).sum::<usize>() >= over;
             return below().rev().find(|(_, e, _)| e.priority == lowest).filter(|_| enough).map(|(at, _, _)| *at);

@@ -272,7 +272,8 @@ settings! {
     Router {
         /// Connections that speak it, over all shards. 0: no limit but max_total_connections.
         max_clients: usize = 1_000, Whole(0, CONNECTIONS_MAX);
-        /// Events that may wait for one such connection, in place of outbox.events; a full queue keeps the highest ranked.
+        /// Events that may wait for one such connection, in place of outbox.events, of 4096 bytes on average or outbox.bytes
+        /// in all, whichever is more; a full queue keeps the highest ranked.
         max_queue_size: usize = 10_000, Whole(1, QUEUE_EVENTS_MAX);
         /// Whether each range of priorities has a queue of its own in place of that one: 10 has 1000 events, 7 to 9
         /// have 5000, 5 and 6 have 10000, 1 to 4 have 5000.

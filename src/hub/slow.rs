@@ -45,9 +45,9 @@ impl Default for RouterQueue {
     }
 }
 
-/// Bytes that events may take in a router's queue for each that may wait: the bound of events is the one that is
-/// meant to be met, and with events of common size it is.
-const ROUTER_EVENT_BYTES: usize = 1024;
+/// Bytes that events may take in a router's queue for each that may wait, as in the queues of other dialects by default:
+/// the bound of events is the one that is meant to be met, and with events of common size it is.
+const ROUTER_EVENT_BYTES: usize = 4096;
 
 /// Bands of priority: system 10, high 7 to 9, normal 5 and 6, low below.
 pub(super) const BANDS: usize = 4;
@@ -65,9 +65,10 @@ pub(super) fn band(priority: Priority) -> usize {
 }
 
 impl RouterQueue {
-    fn bytes_max(&self) -> usize {
+    /// Of a connection whose queue may hold so many bytes in other dialects: a few events may be large ones here too.
+    fn bytes_max(&self, others: usize) -> usize {
         let events = if self.multi { BAND_EVENTS_MAX.iter().sum() } else { self.max };
-        events * ROUTER_EVENT_BYTES
+        others.max(events * ROUTER_EVENT_BYTES)
     }
 }
 
@@ -95,7 +96,7 @@ impl Outbox {
             true => (self.bands[band] as usize) < BAND_EVENTS_MAX[band],
             false => self.events < router.max,
         };
-        room && (self.events == 0 || bytes <= router.bytes_max())
+        room && (self.events == 0 || bytes <= router.bytes_max(bounds.bytes_max))
     }
 
     /// Takes an event for which there is no room, at the cost that its rule says. What goes for it, or it itself, is
@@ -155,7 +156,8 @@ impl Outbox {
         let below = |parcel: &Parcel| {
             parcel.slow() == Slow::Router && own_band(parcel) && parcel.priority() < new.priority()
         };
-        let bytes_over = (self.event_bytes + new.len()).saturating_sub(bounds.router.bytes_max());
+        let bytes_max = bounds.router.bytes_max(bounds.bytes_max);
+        let bytes_over = (self.event_bytes + new.len()).saturating_sub(bytes_max);
         if bytes_over > 0 {
             let bytes: usize = self.waiting().filter(|(_, p)| below(p)).map(|(_, p)| p.len()).sum();
             if bytes < bytes_over {

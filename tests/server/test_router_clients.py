@@ -56,6 +56,19 @@ class TestQueue:
         publisher.publish("work", {"n": "end"})
         self.read_until(stalled, "end")
 
+    def test_short_queue_holds_large_events_and_what_outranks_them(self, start_courier):
+        """With one event of 100,000 bytes on its way a queue of 50 was full, even for one of the highest priority."""
+        courier = start_courier(config="router: {max_queue_size: 50}\n")
+        stalled, publisher = self.stalled(courier), Router(courier.port)
+        large, waiting = {"fill": FILL * 25}, 0
+        while waiting == 0:
+            assert publisher.publish("work", large)["status"] == "queued"
+            waiting = publisher.ask({"type": "get_health"})["health"]["events_in_queue"]
+        for n in range(5):
+            assert publisher.publish("work", large)["status"] == "queued"
+        assert publisher.publish("work", {"n": "urgent"}, priority="CRITICAL")["status"] == "queued"
+        self.read_until(stalled, "urgent")
+
     def test_stalled_client_delays_and_costs_nobody_else(self, start_courier):
         courier = start_courier(config="router: {max_queue_size: 50}\n")
         stalled, reader, publisher = self.stalled(courier), Router(courier.port), Router(courier.port)

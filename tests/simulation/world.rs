@@ -41,7 +41,7 @@ const FRAME_BYTES_MAX: usize = 2000;
 pub const JUDGED_WITHIN_US: u64 = 1_000_000;
 
 /// That the queue of a router's subscriber takes for each event that may wait.
-const ROUTER_EVENT_BYTES: usize = 1024;
+const ROUTER_EVENT_BYTES: usize = 4096;
 
 /// The virtual time at which the time of day was so; runs do not last until midnight.
 pub fn us_of(stamp: &str) -> u64 {
