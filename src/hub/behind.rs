@@ -37,7 +37,7 @@ const LIVE_RANGES_MAX: usize = 4_096;
 
 /// A subscription that catches up.
 pub(super) struct Replay {
-    member: Key,
+    pub member: Key,
     tag: u32,
     /// The number of the next event that it wants; before the first chunk maybe the time from which on it wants them.
     next: u64,

@@ -1,9 +1,10 @@
 //! What becomes of a member's subscriptions when its rights change: the runtime looks at what it hears, ends what it may
 //! hear no more, and bounds its patterns anew.
 
-use super::Hub;
 use super::crowds::Source;
-use crate::event::{Channel, Filter, Pattern, Reach};
+use super::members::Place;
+use super::{Door, Hub, Mail};
+use crate::event::{Channel, DEAD_LETTERS, Filter, Pattern, Reach};
 use crate::stdx::slab::Key;
 
 /// What one subscription of a member hears.
@@ -26,6 +27,55 @@ impl Hub {
             Source::Pattern(slot) => Some(Heard::Pattern(lists.patterns.slab.at(slot)?.pattern.clone())),
         };
         tags.into_iter().filter_map(|(tag, crowd)| Some((tag, heard(crowd)?))).collect()
+    }
+
+    /// Whether a member was let in to what a subscription is for.
+    pub fn is_let_in(&mut self, member: Key, tag: u32) -> bool {
+        let found = self.subscriptions.member(member).and_then(|found| found.subscribed.find(tag));
+        found.is_some_and(|subscription| subscription.place != Place::Pending)
+    }
+
+    /// Those of some members who hear a channel now, by its name or through a pattern; whoever does both comes twice.
+    pub fn hearers(&mut self, channel: &str, wanted: impl Fn(u32) -> bool) -> Vec<Key> {
+        let lists = &mut self.subscriptions;
+        let local = lists.local_named(channel).and_then(|local| lists.locals.at(local));
+        let mut crowds: Vec<u32> = local.map_or_else(Vec::new, |local| local.exact.to_vec());
+        lists.patterns.crowds_of(channel, &mut crowds);
+        let crowds = crowds.into_iter().filter_map(|crowd| lists.crowds.at(crowd));
+        let members = crowds.flat_map(|crowd| {
+            crowd.direct.iter().map(|seat| seat.member).chain(crowd.queued.iter().map(|entry| entry.member))
+        });
+        members.filter(|slot| wanted(*slot)).map(|slot| lists.key_of(slot)).collect()
+    }
+
+    /// Those of some members to whom a piece of mail brings an event.
+    pub fn hearers_of(&mut self, mail: &Mail, wanted: impl Fn(u32) -> bool) -> Vec<Key> {
+        match mail {
+            Mail::Publish { channel, .. } | Mail::Deliver { door: Door::Name(channel), .. } => {
+                self.hearers(channel.as_str(), wanted)
+            }
+            Mail::Deliver { door: Door::Slot(slot), .. } => {
+                let channel = self.subscriptions.locals.get(*slot).map(|local| local.channel.clone());
+                channel.map_or_else(Vec::new, |channel| self.hearers(channel.as_str(), wanted))
+            }
+            Mail::Caught { replay, .. } => {
+                let member = self.subscriptions.replays.get(*replay).map(|replay| replay.member);
+                member.into_iter().filter(|member| wanted(member.slot)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Those of some members who hear a channel on which the hub itself will tell something when it flushes.
+    pub fn hearers_of_news(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Key> {
+        let mut found = Vec::new();
+        for channel in self.news.clone() {
+            found.extend(self.hearers(channel.as_str(), &wanted));
+        }
+        if self.desk.is_dirty() {
+            found.extend(self.hearers(DEAD_LETTERS, &wanted));
+        }
+        found
     }
 
     /// Bounds one of a member's subscriptions to a pattern by other rights; `None`: all that the pattern covers.

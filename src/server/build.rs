@@ -43,6 +43,10 @@ const ECHO_CONTROL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// An ephemeral channel that nobody came to hear is forgotten after a minute.
 const EPHEMERAL_IDLE_US: u64 = 60_000_000;
 
+/// Connections that are judged again, or closed for want of rights, in one turn: a millisecond or two, in which nobody else is
+/// served.
+const JUDGED_PER_TURN: usize = 500;
+
 /// The path `/echo` exists when this variable is `1` (contract 2).
 const ECHO_VARIABLE: &str = "COURIER_TEST_ECHO";
 
@@ -81,6 +85,7 @@ pub fn options(settings: &Settings, shard: usize, shards: usize, now: Now) -> Op
         rates: rates(settings),
         hub: hub(settings, shard, shards, session.echo),
         auth: None,
+        judged_per_turn: JUDGED_PER_TURN,
         connections_max: connections_max(settings, shards),
         sockets_max: settings.max_total_connections,
         sockets_per_address_max: settings.max_connections_per_address,

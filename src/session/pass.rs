@@ -53,9 +53,14 @@ impl Pass {
         self.tell_at_ms.or(self.ends_at_ms)
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&self, now_ms: u64) -> bool {
+        self.ends_at_ms.is_some_and(|end| end <= now_ms)
+    }
+
     /// What is to be done now; a telling is due once.
     pub fn due(&mut self, now_ms: u64) -> Due {
-        if self.ends_at_ms.is_some_and(|end| end <= now_ms) {
+        if self.has_ended(now_ms) {
             return Due::Ended;
         }
         match self.tell_at_ms.take_if(|at| *at <= now_ms) {

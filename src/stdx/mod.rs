@@ -1,7 +1,8 @@
-//! Spare parts that know nothing of events: the clock, generation-checked slots, records in a ring, a timer wheel.
+//! Spare parts that know nothing of events: the clock, generation-checked slots and sets of them, records in a ring, a timer wheel.
 //! Every shard owns its own; nothing here is shared between threads, waits, or calls the rest of Courier.
 pub mod clock;
 pub mod ranges;
 pub mod records;
 pub mod slab;
+pub mod slots;
 pub mod wheel;

@@ -137,6 +137,12 @@ impl<T> Slab<T> {
         self.len as usize
     }
 
+    /// How many slots there are, taken or free: every value's is below.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -68,6 +68,8 @@ pub struct Plan {
     pub history_bytes_max: u64,
     /// Sockets that are refused are told by a status.
     reject_by_status: bool,
+    /// How many connections one turn judges again.
+    judged_per_turn: usize,
 }
 
 /// A stop takes at most so long, in microseconds: longer than grace and linger together.
@@ -148,6 +150,7 @@ impl Plan {
             grace_us: dice.skewed(3_000_000),
             clients_per_channel_max,
             reject_by_status: dice.chance(50),
+            judged_per_turn: *dice.pick(&[1, 1, 1, 4]),
         }
     }
 
@@ -175,6 +178,7 @@ impl Plan {
                 router: session::RouterLimits::default(),
             },
             auth: tokens::auth(model, self.reject_by_status),
+            judged_per_turn: self.judged_per_turn,
             limits: admission::Limits {
                 event_bytes_max: EVENT_BYTES_MAX,
                 payload_bytes_max: EVENT_BYTES_MAX,

@@ -76,6 +76,8 @@ pub(super) struct First {
     pub missing: usize,
     /// A channel that was full.
     pub full: Option<Box<str>>,
+    /// The rights to some of it have ended meanwhile.
+    pub lost: bool,
     pub standing: Option<Standing>,
 }
 

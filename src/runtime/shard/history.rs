@@ -87,9 +87,17 @@ impl<D: Driver> Shard<D> {
     /// The owner has said what it keeps.
     pub(super) fn page_answered(&mut self, driver: &mut D, origin: Origin, page: &Page, now: Now) {
         let key = origin.connection;
+        if self.has_suspects() {
+            self.judge_suspect(key, now);
+        }
         if let Some(open) = self.open_at(key) {
             if let Some(Waiting::History { reference, channel }) = open.waiting.take().map(|w| *w) {
-                self.say_page(key, &reference, &channel, page);
+                // Its rights may have changed since it asked.
+                let asker = self.grants_at(key);
+                match self.may_read(&asker, channel.as_str()) {
+                    Ok(_) => self.say_page(key, &reference, &channel, page),
+                    Err(_) => self.deny(key, &reference, &Denied::Unauthorized, now),
+                }
                 self.go_on(driver, key, now);
             }
             return;

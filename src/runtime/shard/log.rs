@@ -8,6 +8,10 @@ use crate::stdx::clock::Now;
 impl<D: Driver> Shard<D> {
     /// Hears what became of writes and questions.
     pub(super) fn hear_log(&mut self, driver: &mut D, now: Now) {
+        // It may bring any event to anybody.
+        if self.has_suspects() {
+            return;
+        }
         while let Some(logged) = driver.logged() {
             let mut outlet = Sockets { driver: &mut *driver, connections: &self.connections };
             self.hub.logged(logged, now.steady_us, &mut outlet);

@@ -24,6 +24,9 @@ impl<D: Driver> Shard<D> {
 
     /// Takes in bytes of a socket.
     pub(super) fn messages(&mut self, driver: &mut D, key: Key, bytes: &mut [u8], now: Now) {
+        if self.has_suspects() {
+            self.judge_suspect(key, now);
+        }
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Protocol::Socket(open) = &mut connection.protocol else { return };
         let Some(mut kept) = open.kept.take() else {

@@ -2,12 +2,13 @@
 //! what is ready and the time; acts through a [`Driver`]. Free of glommio, epoll and clocks.
 //!
 //! * `requests`, `reports`, `publishing`, `batches`: connections that speak HTTP, and events on their way in
-//! * `opening`, `streams`, `plan`, `messages`, `talk`, `said`, `interest`, `heartbeat`: sockets and streams, from the
+//! * `opening`, `awaiting`, `streams`, `plan`, `messages`, `talk`, `said`, `interest`, `heartbeat`: sockets and streams, from the
 //!   handshake on
-//! * `guard`, `rights`: who may come in, and whose rights end or change
+//! * `guard`, `rights`, `suspects`: who may come in, and whose rights end or change
 //! * `timers`: what happens at a moment; `limits`: how much may come in a while; `keeping`: bounds over all shards; `ending`: how connections and the whole shard end
 
 mod acks;
+mod awaiting;
 mod batches;
 mod connection;
 mod effects;
@@ -31,6 +32,7 @@ mod requests;
 mod rights;
 mod said;
 mod streams;
+mod suspects;
 mod talk;
 mod timers;
 
@@ -106,7 +108,7 @@ pub struct Shard<D: Driver> {
     counts_addresses: bool,
     revision: u64,
     guard: Option<Box<guard::Guard>>,
-    rejudged: rights::Rejudged,
+    suspects: suspects::Suspects,
     stage: Stage,
     stage_done: bool,
     drain_since_us: u64,
@@ -142,7 +144,7 @@ impl<D: Driver> Shard<D> {
             hub: Hub::new(options.hub.clone(), draw),
             connections: Slab::with_limit(options.connections_max),
             guard: options.auth.clone().map(guard::Guard::new),
-            rejudged: rights::Rejudged::default(),
+            suspects: suspects::Suspects::default(),
             options,
             shared,
             port,
@@ -199,8 +201,9 @@ impl<D: Driver> Shard<D> {
     /// Before anything of a turn: whose rights have ended gets nothing of it (seed 4916 of the simulation got an event that
     /// came in the turn in which its token was found to have ended).
     pub fn begin_turn(&mut self, now: Now) {
-        if self.guard.is_some() && self.stage < Stage::Done {
+        if self.stage < Stage::Done {
             self.look_at_passes(now);
+            self.judge_some(now);
         }
     }
 
@@ -348,6 +351,7 @@ impl<D: Driver> Shard<D> {
             self.shared.loads.remove(from, self.port.shard(), batch.load.events, batch.load.bytes);
         }
         for mail in batch.mail {
+            self.judge_hearers_of(&mail, now);
             let mut outlet = Sockets { driver: &mut *driver, connections: &self.connections };
             self.hub.receive(from, mail, now.steady_us, &mut outlet);
             self.effects(driver, now);
@@ -395,12 +399,13 @@ impl<D: Driver> Shard<D> {
         self.feed_hungry(driver, now);
         if self.stage < Stage::Done {
             self.expire(driver, now);
-            self.judge_again(now);
         }
         self.follow_drain(driver, now);
         // Before the fan-out, so that the publishers' next requests arrive while it runs.
         self.write_answers(driver, now);
-        self.hub.replay(now.steady_us);
+        if !self.has_suspects() {
+            self.hub.replay(now.steady_us);
+        }
         self.cut(now);
         self.flush(driver, now);
         if self.hub.has_cut() {
@@ -419,13 +424,13 @@ impl<D: Driver> Shard<D> {
     }
 
     fn flush(&mut self, driver: &mut D, now: Now) {
+        self.judge_hearers_of_news(now);
         self.hub.flush(now.steady_us, &mut Sockets { driver, connections: &self.connections });
     }
 
     fn rest(&mut self, driver: &D, now: Now) -> Rest {
         let mut deadline_us = earlier(self.wheel.next_deadline(now.steady_us), self.hub.sweep_due_us());
-        deadline_us =
-            earlier(deadline_us, earlier(self.pass_due_us(now), self.rejudged.due_us(now.steady_us)));
+        deadline_us = earlier(deadline_us, self.pass_due_us(now));
         deadline_us = earlier(deadline_us, self.hub.acks_due_us(now.steady_us));
         let look = Some(now.steady_us + DRAIN_LOOK_US);
         match self.stage {
@@ -441,8 +446,7 @@ impl<D: Driver> Shard<D> {
                 || self.hub.is_dirty()
                 || self.hub.has_cut()
                 || self.hub.is_replaying()
-                // Nobody is judged any more when all have been sent away (seed 9041 of the simulation turned for ever).
-                || self.rejudged.is_waiting() && self.stage < Stage::Done
+                || self.has_suspects()
                 || !self.hub.post.is_empty(),
             done: self.stage == Stage::Done
                 && (self.is_through(Stage::Done) && driver.log_is_idle() || self.drain_is_late(now)),

@@ -10,7 +10,7 @@ use super::requests::draining;
 use super::talk::plain_wish;
 use super::{Shard, history};
 use crate::event::Label;
-use crate::hub::{Joined, Joining, Wish};
+use crate::hub::{Joining, Wish};
 use crate::mailbox::census;
 use crate::mailbox::drain::Stage;
 use crate::session::credentials::{self, Asker, Refused};
@@ -225,22 +225,8 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// An owner has answered one of the joins with which a connection starts.
-    pub(super) fn first_join_answered(&mut self, driver: &mut D, joined: &Joined, now: Now) {
-        let Some(connection) = self.connections.get_mut(joined.member) else { return };
-        let Protocol::Opening(opening) = &mut connection.protocol else { return };
-        opening.first.missing -= 1;
-        match joined.outcome {
-            Ok(standing) => opening.first.standing = opening.first.standing.or(Some(standing)),
-            Err(_) => opening.first.full = joined.channel.as_ref().map(|channel| channel.as_str().into()),
-        }
-        if opening.first.missing == 0 {
-            self.opened(driver, joined.member, now);
-        }
-    }
-
     /// Every join is answered: the connection gets events from here on.
-    fn opened(&mut self, driver: &mut D, key: Key, now: Now) {
+    pub(super) fn opened(&mut self, driver: &mut D, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let placeholder = Protocol::Ending(End { socket: true, half_closed: false });
         let opening = match std::mem::replace(&mut connection.protocol, placeholder) {
@@ -279,6 +265,10 @@ impl<D: Driver> Shard<D> {
         if let Some(channel) = first.full {
             return self.channel_full(key, &channel, now);
         }
+        if first.lost && dialect != Some(Dialect::FreqSearch) {
+            return self.end_unentitled(key, Refused::Channel, now);
+        }
+        self.keep_held_within(key, now);
         if !said.is_empty() {
             self.guarded(key, now, |shard| shard.messages(driver, key, &mut said, now));
         }

@@ -46,6 +46,8 @@ pub struct Options {
     pub hub: hub::Options,
     /// Who may come in; `None`: everybody.
     pub auth: Option<Auth>,
+    /// Connections that are told in one turn that their rights have ended, or judged again after the rules have changed.
+    pub judged_per_turn: usize,
     /// Connections of any kind that this shard may have.
     pub connections_max: u32,
     /// Sockets over all shards, for messages; 0: no limit.
@@ -111,6 +113,7 @@ impl<D: Driver> Shard<D> {
         self.options.facts.started_us = before.facts.started_us;
         compress_from(self.options.session.compression_bytes_min.unwrap_or(usize::MAX));
         self.change_guard(self.options.auth.clone());
+        self.judge_some(now);
         self.hub.reload(self.options.hub.clone(), now.steady_us);
         if self.options.sockets_per_address_max > 0 && !self.counts_addresses {
             self.count_addresses();

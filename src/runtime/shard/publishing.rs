@@ -160,6 +160,7 @@ impl<D: Driver> Shard<D> {
         if channel == DEAD_LETTERS {
             return Outcome::Refused(reserved());
         }
+        self.judge_hearers(channel, now);
         let mut outlet = Sockets { driver, connections: &self.connections };
         match self.hub.publish(channel, event, origin, now.steady_us, &mut outlet) {
             Publishing::Done(published) => {

@@ -1,10 +1,9 @@
 //! Connections whose rights end or change while they are open (contract 12): tokens run out, are renewed or revoked, rules
-//! and keys change. What is covered no more ends at once, before the next event; where hundreds end at one time, some hundreds
-//! per turn.
+//! and keys change. What is covered no more ends at once, before the next event; who is to be judged when is in `suspects`.
 
 use super::super::driver::Driver;
 use super::Shard;
-use super::connection::{Protocol, Waiting};
+use super::connection::Protocol;
 use super::guard::{Guard, reason};
 use super::options::Auth;
 use crate::auth::{Denied, Grants, Holder};
@@ -20,32 +19,6 @@ use crate::session::subscriber::{Speech, Subscriber};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 use std::sync::Arc;
-
-/// Connections that are judged again in one turn after the rules have changed, or whose tokens end in one: a millisecond or
-/// two, in which nobody else is served.
-const JUDGED_PER_TURN: usize = 500;
-
-/// Those that wait for other shards are looked at again so soon.
-const LOOK_AGAIN_US: u64 = 20_000;
-
-/// Connections that are to be judged again.
-#[derive(Default)]
-pub(super) struct Rejudged {
-    now: Vec<Key>,
-    /// They wait for an answer of another shard, and what they subscribe to is not known before.
-    held: Vec<Key>,
-}
-
-impl Rejudged {
-    pub fn is_waiting(&self) -> bool {
-        !self.now.is_empty()
-    }
-
-    /// When to look again, in steady microseconds.
-    pub fn due_us(&self, now_us: u64) -> Option<u64> {
-        (!self.held.is_empty()).then_some(now_us + LOOK_AGAIN_US)
-    }
-}
 
 impl<D: Driver> Shard<D> {
     /// Notes with what a connection came in, and when that ends.
@@ -65,6 +38,7 @@ impl<D: Driver> Shard<D> {
 
     /// A connection ends: its moment is of no interest any more.
     pub(super) fn forget_moment(&mut self, key: Key, protocol: &Protocol) {
+        self.suspects.forget(key.slot);
         let Some(guard) = &mut self.guard else { return };
         let subscriber = match protocol {
             Protocol::Socket(open) => &open.subscriber,
@@ -82,39 +56,29 @@ impl<D: Driver> Shard<D> {
         Some(now.steady_us + at_ms.saturating_sub(now.unix_ms) * 1000)
     }
 
-    /// Tells those whose tokens end soon, and ends those whose tokens have. What is beyond a turn is due in the next.
-    pub(super) fn look_at_passes(&mut self, now: Now) {
-        for _ in 0..JUDGED_PER_TURN {
-            let Some(guard) = &mut self.guard else { break };
-            let Some((_, token)) = guard.moments.first().copied().filter(|(at_ms, _)| *at_ms <= now.unix_ms)
-            else {
-                break;
-            };
-            guard.moments.pop_first();
-            self.pass_is_due(Key::from_u64(token), now);
-        }
-    }
-
-    fn pass_is_due(&mut self, key: Key, now: Now) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let subscriber = match &mut connection.protocol {
-            Protocol::Socket(open) => &mut open.subscriber,
-            Protocol::Opening(opening) => &mut opening.subscriber,
-            Protocol::Http(_) | Protocol::Ending(_) => return,
-        };
-        let Some(pass) = subscriber.pass_mut() else { return };
+    pub(super) fn pass_is_due(&mut self, key: Key, now: Now) {
+        let Some(pass) = self.pass_at(key) else { return };
         let (due, next_ms) = (pass.due(now.unix_ms), pass.next_ms());
         match due {
-            Due::Ended => return self.end_unentitled(key, Denied::Expired.into(), now),
+            Due::Ended => return self.end_unentitled(key, Denied::Expired, now),
             Due::Tell(in_seconds) => self.say(key, &v1::expiring(in_seconds)),
             Due::At(_) => {}
         }
         self.note_moment(key, next_ms);
     }
 
+    /// The pass of a socket or stream, open or not yet.
+    pub(super) fn pass_at(&mut self, key: Key) -> Option<&mut Pass> {
+        match &mut self.connections.get_mut(key)?.protocol {
+            Protocol::Socket(open) => open.subscriber.pass_mut(),
+            Protocol::Opening(opening) => opening.subscriber.pass_mut(),
+            Protocol::Http(_) | Protocol::Ending(_) => None,
+        }
+    }
+
     /// A connection's rights are over: it is told so, if it is open.
-    fn end_unentitled(&mut self, key: Key, refused: Refused, now: Now) {
-        let refused = self.counted(refused);
+    pub(super) fn end_unentitled(&mut self, key: Key, refused: impl Into<Refused>, now: Now) {
+        let refused = self.counted(refused.into());
         if self.open_at(key).is_none() {
             return self.forget(key, now);
         }
@@ -147,48 +111,43 @@ impl<D: Driver> Shard<D> {
             }
             (auth, guard) => *guard = auth.map(Guard::new),
         }
+        if self.guard.is_none() {
+            self.suspects.let_off_due();
+        }
         if !same {
-            self.rejudged.now = self.connections.iter().map(|(key, _)| key).collect();
+            self.suspects.suspect_all(self.connections.slots());
         }
     }
 
-    /// Judges some of those that are to be judged again.
-    pub(super) fn judge_again(&mut self, now: Now) {
-        let mut held = std::mem::take(&mut self.rejudged.held);
-        self.rejudged.now.append(&mut held);
-        for _ in 0..JUDGED_PER_TURN {
-            let Some(key) = self.rejudged.now.pop() else { return };
-            self.judge_one_again(key, now);
-        }
-    }
-
-    fn judge_one_again(&mut self, key: Key, now: Now) {
+    pub(super) fn judge_one_again(&mut self, key: Key, now: Now) {
         let Some(connection) = self.connections.get(key) else { return };
-        match &connection.protocol {
-            Protocol::Http(_) | Protocol::Ending(_) => return,
-            Protocol::Opening(_) => return self.rejudged.held.push(key),
-            Protocol::Socket(open) if matches!(open.waiting.as_deref(), Some(Waiting::Join(_))) => {
-                return self.rejudged.held.push(key);
-            }
-            Protocol::Socket(_) => {}
+        if matches!(connection.protocol, Protocol::Http(_) | Protocol::Ending(_)) {
+            return;
         }
-        let before = self.grants_at(key);
+        let before = self.pass_at(key).map(|pass| pass.grants().clone());
         let after = match (&self.guard, &before) {
             (None, _) => Ok(None),
             (Some(_), None) => Err(Denied::Missing),
             (Some(guard), Some(grants)) => guard.door.gate().renew(grants, now.unix_ms / 1000).map(Some),
         };
         match after {
-            Err(denied) => self.end_unentitled(key, denied.into(), now),
+            Err(denied) => self.end_unentitled(key, denied, now),
             Ok(after) if after == before => {}
             Ok(after) => {
-                let Some(open) = self.open_at(key) else { return };
-                match (&after, open.subscriber.pass_mut()) {
-                    (Some(grants), Some(pass)) => pass.replace(grants.clone()),
-                    _ => open.subscriber.set_pass(None),
+                match (self.pass_at(key), &after) {
+                    (Some(pass), Some(grants)) => pass.replace(grants.clone()),
+                    _ => self.drop_pass(key),
                 }
                 self.keep_within(key, after.as_deref(), now);
             }
+        }
+    }
+
+    fn drop_pass(&mut self, key: Key) {
+        match self.connections.get_mut(key).map(|connection| &mut connection.protocol) {
+            Some(Protocol::Socket(open)) => open.subscriber.set_pass(None),
+            Some(Protocol::Opening(opening)) => opening.subscriber.set_pass(None),
+            _ => {}
         }
     }
 
@@ -223,7 +182,9 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Ends the subscriptions that somebody's rights do not cover, and bounds those to patterns.
-    fn keep_within(&mut self, key: Key, grants: Option<&Grants>, now: Now) {
+    pub(super) fn keep_within(&mut self, key: Key, grants: Option<&Grants>, now: Now) {
+        let awaited = self.awaited(key);
+        self.suspects.hold(key.slot, awaited.is_some());
         let mut lost = Vec::new();
         for (tag, heard) in self.hub.heard_by(key) {
             let extent = match (&heard, grants) {
@@ -233,6 +194,9 @@ impl<D: Driver> Shard<D> {
                 (Heard::Pattern(pattern), Some(grants)) => grants.reach().extent(pattern),
             };
             match (extent, heard) {
+                (Extent::Nothing, _) if awaited.as_ref().is_some_and(|tags| tags.contains(&tag)) => {
+                    self.lose_awaited(key, tag, now);
+                }
                 (Extent::Nothing, _) => lost.push(tag),
                 (Extent::Part, _) => self.hub.bound(key, tag, grants.map(|grants| grants.reach().clone())),
                 (Extent::Whole, Heard::Pattern(_)) => self.hub.bound(key, tag, None),

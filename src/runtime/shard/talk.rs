@@ -6,7 +6,7 @@ use super::connection::{First, Join, Open, Protocol, Waiting};
 use super::guard::bounded;
 use super::{Shard, Sockets, acks, history};
 use crate::event::{Channel, ConnectionId, Filter, Form};
-use crate::hub::{GapTold, Joined, Joining, Origin, Rule, Wish};
+use crate::hub::{GapTold, Joining, Origin, Rule, Wish};
 use crate::metrics::Snapshot;
 use crate::session::command::{Command, Context, Ref, Subscribe, Target, Unsubscribe, Which};
 use crate::session::credentials::Refused;
@@ -154,9 +154,13 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Every owner has answered: says so, or takes back what was let in when one channel was full.
-    fn join_done(&mut self, key: Key, join: Join, now: Now) {
+    pub(super) fn join_done(&mut self, key: Key, join: Join, now: Now) {
         let Join { wish, tags, first } = join;
         let Some(wish) = wish else { return };
+        if first.lost {
+            self.take_back(key, &wish, tags, now);
+            return self.deny(key, &wish.reference, &Denied::Unauthorized, now);
+        }
         let Some(channel) = first.full else {
             let position = first.standing.and_then(|standing| standing.position);
             let recovery = first.standing.and_then(|standing| standing.recovery);
@@ -167,35 +171,9 @@ impl<D: Driver> Shard<D> {
             let channel = wish.targets.first().map_or("", |target| target.as_str());
             return self.begin(key, channel, recovery, tags);
         };
-        for tag in tags {
-            self.hub.leave(key, tag, now.steady_us);
-        }
-        if let Some(open) = self.open_at(key)
-            && open.subscriber.keeps_book()
-        {
-            open.subscriber.book().strike(&Which::Id(wish.id.clone()));
-        }
+        self.take_back(key, &wish, tags, now);
         let max = self.clients_max_of_full(&channel);
         self.deny(key, &wish.reference, &Denied::ChannelFull { max }, now);
-    }
-
-    /// The owner of a channel, or every shard asked for a pattern, has answered.
-    pub(super) fn join_answered(&mut self, driver: &mut D, joined: Joined, now: Now) {
-        let key = joined.member;
-        let Some(open) = self.open_at(key) else { return self.first_join_answered(driver, &joined, now) };
-        let Some(Waiting::Join(join)) = open.waiting.as_deref_mut() else { return };
-        join.first.missing -= 1;
-        match joined.outcome {
-            Ok(standing) => join.first.standing = join.first.standing.or(Some(standing)),
-            Err(_) => join.first.full = joined.channel.as_ref().map(|channel| channel.as_str().into()),
-        }
-        if join.first.missing > 0 {
-            return;
-        }
-        if let Some(Waiting::Join(join)) = open.waiting.take().map(|waiting| *waiting) {
-            self.join_done(key, join, now);
-            self.go_on(driver, key, now);
-        }
     }
 
     /// What the socket waited for is there: what was said meanwhile is heard.

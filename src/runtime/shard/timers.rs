@@ -20,7 +20,10 @@ impl<D: Driver> Shard<D> {
             self.timer(driver, slot, now);
         }
         self.due = due;
-        self.hub.sweep(now.steady_us);
+        // It may send events again.
+        if !self.has_suspects() {
+            self.hub.sweep(now.steady_us);
+        }
     }
 
     fn timer(&mut self, driver: &D, slot: u32, now: Now) {
