@@ -242,13 +242,6 @@ impl Client {
         (self.token, self.field) = (token, field.unwrap_or_default());
     }
 
-    /// It waits to be let in, or for what it has asked for.
-    pub fn waits(&self) -> bool {
-        let wants =
-            self.wants.iter().zip(&self.sessions).any(|(wanted, session)| *wanted != session.is_some());
-        self.upgrading || wants || self.owed.iter().any(|owed| matches!(owed, Owed::Subscribed(_)))
-    }
-
     pub fn request(&mut self, ask: Ask, bytes: &[u8], at: Moment) {
         self.say(&frames::with_field(bytes, &self.field));
         match &ask {

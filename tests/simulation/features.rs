@@ -59,7 +59,7 @@ impl Features {
             batches: on(80),
             said: on(100),
             replays: on(100),
-            auth: on(60),
+            auth: on(80),
             ..Features::default()
         };
         if on(50) {

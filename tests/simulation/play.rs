@@ -65,10 +65,10 @@ fn step(world: &mut World) {
             let us = world.dice.skewed(if world.plan.features.repeats { 5_000_000 } else { 40_000_000 });
             world.pass(us);
         }
-        652 if world.plan.features.auth => tokens::change(world),
+        652..655 if world.plan.features.auth => tokens::change(world),
         // Nobody runs for a while, as on a machine that is too busy.
-        652..655 => world.now_us += world.dice.skewed(200_000),
-        655..660 => spurious(world),
+        652..657 => world.now_us += world.dice.skewed(200_000),
+        657..660 => spurious(world),
         660..760 if world.clients.iter().filter(|client| !client.over).count() < world.plan.clients_max => {
             arrive(world);
         }

@@ -119,9 +119,8 @@ pub fn token(world: &mut World, user: Option<usize>) -> usize {
     let claims = [("team", [family, "*", "plain"]), ("box", [number, "**", "0000.x"])];
     let claims =
         claims.map(|(claim, values)| dice.chance(70).then(|| (claim, (*dice.pick(&values)).to_owned())));
-    let number = model.rights.tokens.len();
-    let lasts_s = *dice.pick(&[LONG_S, LONG_S, LONG_S, 1, 1, 2, 10, 30]);
-    let mut token = Token {
+    let lasts_s = *dice.pick(&[LONG_S, LONG_S, LONG_S, 1, 1, 1, 2, 10, 30]);
+    let token = Token {
         user: user.unwrap_or_else(|| dice.below(USERS)),
         is_key: false,
         claims: claims.into_iter().flatten().collect(),
@@ -131,6 +130,23 @@ pub fn token(world: &mut World, user: Option<usize>) -> usize {
         expires_at_s: if dice.chance(5) { now_s - 1 } else { now_s + lasts_s },
         text: String::new(),
     };
+    issue(world, token)
+}
+
+/// Somebody gets another token, for less than this one.
+pub fn lesser(world: &mut World, than: usize) -> usize {
+    let now_s = world.moment().unix_ms() / 1000;
+    let mut token = world.model.rights.tokens[than].clone();
+    let dice = &mut world.dice;
+    token.claims.retain(|_| dice.chance(50));
+    token.channels.retain(|_| dice.chance(30));
+    (token.issued_at_s, token.expires_at_s) = (now_s, now_s + *dice.pick(&[LONG_S, LONG_S, 1, 10]));
+    issue(world, token)
+}
+
+fn issue(world: &mut World, mut token: Token) -> usize {
+    let model = &mut world.model;
+    let number = model.rights.tokens.len();
     let mut payload = json!({ "user_id": format!("u{}", token.user), "wallet": "w", "jti": format!("t{number}"),
         "iat": token.issued_at_s, "exp": token.expires_at_s });
     for (claim, value) in &token.claims {

@@ -170,13 +170,16 @@ fn rooms(name: &str) -> (String, Vec<String>) {
 /// A client says something on its socket.
 pub fn speak(world: &mut World, id: usize) {
     let what = world.dice.below(10);
+    let tongue = world.clients[id].tongue;
     world.note(|| format!("client {id} says {what}"));
-    match (world.clients[id].tongue, what) {
+    if tongue == Tongue::V1 && world.plan.features.auth && world.dice.chance(20) {
+        return renew(world, id);
+    }
+    match (tongue, what) {
         (Tongue::V1 | Tongue::Router, 0..4) => subscribe(world, id),
         (Tongue::V1 | Tongue::Router, 4..6) => unsubscribe(world, id),
         (Tongue::V1 | Tongue::Router, 6..8) if world.plan.features.said => crate::publish::say(world, id),
-        (Tongue::V1, 8) if world.plan.features.auth => renew(world, id),
-        (Tongue::V1, 9) if world.plan.features.presence => crate::presence::ask(world, id),
+        (Tongue::V1, 8..10) if world.plan.features.presence => crate::presence::ask(world, id),
         (Tongue::FreqSearch, 0..6) => change(world, id),
         (Tongue::Events, _) => world.with(id, |client, scene| client.tell("whatever", scene)),
         _ => world.with(id, |client, scene| client.small_talk(scene)),
@@ -253,11 +256,14 @@ fn unsubscribe(world: &mut World, id: usize) {
     });
 }
 
-/// A client wants to stay with another token, which now and then is not its own.
+/// A client wants to stay with another token, often for less than it may now, which now and then is not its own.
 fn renew(world: &mut World, id: usize) {
-    let own = world.clients[id].token.map(|token| world.model.rights.tokens[token].user);
-    let user = own.filter(|_| world.dice.chance(85));
-    let token = tokens::token(world, user);
+    let own = world.clients[id].token.filter(|token| !world.model.rights.tokens[*token].is_key);
+    let token = match own.filter(|_| world.dice.chance(85)) {
+        Some(own) if world.dice.chance(60) => tokens::lesser(world, own),
+        Some(own) => tokens::token(world, Some(world.model.rights.tokens[own].user)),
+        None => tokens::token(world, None),
+    };
     let now = world.moment();
     world.model.rights.ask(id, token, now);
     world.with(id, |client, scene| {

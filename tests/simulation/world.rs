@@ -257,7 +257,7 @@ impl World {
         self.shared.reload.announce(self.plan.options(0, &self.model));
     }
 
-    /// A shard that has turned has taken them. Who waits to be let in somewhere is judged by them afterwards.
+    /// A shard that has turned has taken them: from then on nothing is queued by the old ones, however many are in.
     fn follow_rules(&mut self, number: usize) {
         let newest = self.model.rights.policies.len().saturating_sub(1);
         if self.cores[number].policy == newest {
@@ -266,8 +266,7 @@ impl World {
         self.cores[number].policy = newest;
         let now = self.moment();
         for client in self.clients.iter().filter(|client| self.net.pipes[client.pipe].shard == number) {
-            let us = now.us + if client.waits() { JUDGED_WITHIN_US } else { 0 };
-            self.model.rights.change(client.id, newest, now.step, Moment { us, ..now });
+            self.model.rights.change(client.id, newest, now.step, now);
         }
     }
 
