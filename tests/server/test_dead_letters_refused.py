@@ -101,7 +101,8 @@ class TestEveryWayToPublish:
         assert courier.post("/publish/b", data, fields | {"Content-Type": "application/json"}).status == 400
         batch = {"Content-Type": "application/cloudevents-batch+json"}
         assert courier.post("/publish/c", json.dumps([CLOUD]).encode(), batch).status == 200
-        assert [found["channel"] for found in letters(courier, 3)] == ["a", "b", "c"]
+        # Of two shards in one millisecond either may be first.
+        assert sorted(found["channel"] for found in letters(courier, 3)) == ["a", "b", "c"]
         assert {found["event"]["data"]["progress"] for found in letters(courier, 3)} == {2}
 
     def test_socket_of_courier_v1(self, courier):
