@@ -37,12 +37,6 @@ pub(super) fn is_retry(origin: Origin) -> bool {
 }
 
 impl<D: Driver> Shard<D> {
-    /// Whether a request may look at dead letters and change them. Without authentication whoever reaches the server may:
-    /// that is somebody on this machine, or the operator has written `auth: insecure`.
-    fn may_handle_letters(&self, _: &Head<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-
     /// An event that no schema lets through becomes a letter, if nothing else was in its way.
     #[cold]
     pub(super) fn keep_misfit(&mut self, refusal: &Refusal) {
@@ -71,7 +65,7 @@ impl<D: Driver> Shard<D> {
         head: &Head<'_>,
         now: Now,
     ) {
-        let ask = self.may_handle_letters(head).and_then(|()| match head.method {
+        let ask = match head.method {
             Method::Get | Method::Head => letters::read_list(head.query).map(|query| LetterAsk::List {
                 after: query.after,
                 limit: query.limit as usize,
@@ -80,7 +74,7 @@ impl<D: Driver> Shard<D> {
             Method::Delete => letters::read_change(head.query).map(|query| LetterAsk::Purge(filter(query))),
             _ if self.stage > Stage::Serving => Err(super::requests::draining()),
             _ => letters::read_change(head.query).map(|query| LetterAsk::Retry(filter(query))),
-        });
+        };
         match ask {
             Ok(ask) => {
                 let named = matches!(

@@ -1,6 +1,7 @@
 //! The answer to a publish (contract 3.1): written in two parts, since the second waits for the channel's owner.
 
 use crate::event::{Facts, Position, unix_ms_of, write_decimal};
+use crate::session::dialect::text::write_nullable;
 #[cfg(doc)]
 use crate::stdx::clock::TimeText;
 use crate::stdx::clock::rfc3339_ms;
@@ -10,10 +11,7 @@ pub fn write_answer_head(channel: &str, facts: &Facts<'_>, now: &[u8; 24], out: 
     out.extend_from_slice(b"{\"status\":\"published\",\"channel\":\"");
     out.extend_from_slice(channel.as_bytes());
     out.extend_from_slice(b"\",\"event_type\":");
-    match &facts.kind.0 {
-        None => out.extend_from_slice(b"null"),
-        Some(kind) => write_string(kind, out),
-    }
+    write_nullable(facts.kind.0.as_deref(), out);
     out.extend_from_slice(b",\"timestamp\":\"");
     match facts.timestamp.0.as_deref().and_then(unix_ms_of) {
         Some(own) => {
@@ -40,15 +38,4 @@ pub fn write_answer_tail(position: Position, reached: u32, stored: Option<&str>,
         out.push(b'"');
     }
     out.push(b'}');
-}
-
-fn write_string(text: &str, out: &mut Vec<u8>) {
-    let plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
-    if text.bytes().all(plain) {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    } else {
-        serde_json::to_writer(out, text).expect("a string is always JSON, and a Vec takes all");
-    }
 }

@@ -9,7 +9,7 @@ pub mod events;
 pub mod forms;
 pub mod freqsearch;
 pub mod router;
-mod text;
+pub(super) mod text;
 pub mod uuid;
 pub mod v1;
 

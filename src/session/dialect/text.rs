@@ -4,6 +4,7 @@ use crate::stdx::clock::rfc3339_ms;
 use crate::wire::websocket::frame::{HEADER_BYTES_MAX, Opcode, write_header};
 
 /// Appends a JSON string. Nearly all need no escape.
+#[inline]
 pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
     let plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
     if text.bytes().all(plain) {
@@ -16,7 +17,8 @@ pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends a JSON string, or `null`.
-pub(super) fn write_nullable(text: Option<&str>, out: &mut Vec<u8>) {
+#[inline]
+pub(in crate::session) fn write_nullable(text: Option<&str>, out: &mut Vec<u8>) {
     match text {
         Some(text) => write_string(text, out),
         None => out.extend_from_slice(b"null"),
