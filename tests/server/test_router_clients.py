@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 
 import pytest
 
@@ -36,6 +37,8 @@ class TestQueue:
         return queued
 
     def read_until(self, peer: Router, last: str) -> list[dict]:
+        # With the small buffer it would read for most of a minute, and who answers no ping for so long is dropped.
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         events = []
         while not events or events[-1]["payload"].get("n") != last:
             events.append(peer.event()["event"])
