@@ -1,13 +1,14 @@
 //! One fake client: what it wants to say and what it waits for; what it makes of what it is sent is in `ears`. It
 //! knows no shard; its socket is a pipe of [`Net`].
 
+use crate::acks::{Acked, Book};
 use crate::dice::Dice;
 use crate::features::Features;
 use crate::frames::{self, CLOSE, PING, TEXT};
 use crate::model::{End, Model, Outcome};
 use crate::net::Net;
 use crate::rights::Moment;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What surrounds a client while it acts.
 pub struct Scene<'w> {
@@ -40,6 +41,7 @@ pub enum Ask {
     Report,
     Stats,
     Channels,
+    Letters,
     /// A request with this refusal for an answer.
     Bad(u16),
     /// A socket or a stream; with this subscription from the start.
@@ -72,6 +74,8 @@ pub enum Owed {
     Changed(usize, usize),
     /// With this token it wants to stay.
     Renewed(usize),
+    /// To an acknowledgement.
+    Acked(Acked),
     /// Who hears this channel, asked then.
     Presence(usize, Moment),
     Error,
@@ -111,6 +115,9 @@ pub struct Client {
     /// What a socket of another dialect is owed.
     pub owed: VecDeque<Owed>,
     pub named: Vec<Named>,
+    /// Of the subscriptions that acknowledge, by name; it acknowledges all that comes.
+    pub books: BTreeMap<String, Book>,
+    pub diligent: bool,
     /// What `exclude` knows it by.
     pub name: Option<String>,
     /// Dialect `freqsearch`: the types asked for, and the subscription of them.
@@ -186,6 +193,8 @@ impl Client {
             replies: VecDeque::new(),
             owed: VecDeque::new(),
             named: Vec::new(),
+            books: BTreeMap::new(),
+            diligent: false,
             name: None,
             types: BTreeSet::new(),
             interest: 0,

@@ -70,6 +70,7 @@ impl Client {
             (Ask::Report, 200) => {}
             (Ask::Stats, 200) => self.stats = serde_json::from_slice(&body).ok(),
             (Ask::Channels, 200) => self.list(&body, scene.model),
+            (Ask::Letters, 200) => self.listed = Some(json(&body)),
             (Ask::Bad(wanted), status) if wanted == status => {}
             (_, 503) if close => {}
             (_, 408) if (early || self.ever_lazy) && close => {}
@@ -187,8 +188,13 @@ impl Client {
 
     /// An event has come, as this text.
     pub fn hear(&mut self, ear: usize, n: usize, text: &[u8], scene: &mut Scene<'_>) {
-        scene.model.assert_verbatim(n, text);
         self.assert_zipped(n, scene);
+        self.hear_plainly(ear, n, text, scene);
+    }
+
+    /// The same of one that is never compressed.
+    pub fn hear_plainly(&mut self, ear: usize, n: usize, text: &[u8], scene: &mut Scene<'_>) {
+        scene.model.assert_verbatim(n, text);
         let taken_us = scene.net.taken_at_us(self.pipe, self.before);
         scene.model.heard(ear, Got { event: n, offset: self.before, taken_us, controls: self.controls });
     }

@@ -29,6 +29,8 @@ pub struct Features {
     pub auth: bool,
     /// Messages from so many bytes on are compressed for sockets that agree to it; none: never.
     pub zip_bytes_min: Option<usize>,
+    /// Some subscriptions of `courier.v1` acknowledge what they get.
+    pub acks: bool,
     /// Some channels tell who comes and goes.
     pub presence: bool,
     /// Of the channels named `plain`.
@@ -66,6 +68,8 @@ impl Features {
             features.slow = *dice.pick(&[Slow::DropOldest, Slow::Conflate]);
             features.keys = dice.below(4) as u64;
         }
+        // An urgent event overtakes others on its way from another shard, and acknowledgements do not reckon with that yet.
+        features.acks = features.v1 && !features.priorities && dice.chance(percent * 70 / 100);
         features.presence = dice.chance(percent * 60 / 100);
         if dice.chance(percent * 60 / 100) {
             features.zip_bytes_min = Some(*dice.pick(&[1, 60, 300]));

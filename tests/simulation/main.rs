@@ -9,6 +9,7 @@
 //! cargo simulate --survey                  every way in which seeds fail, once
 //! ```
 
+mod acks;
 mod client;
 mod dice;
 mod ears;

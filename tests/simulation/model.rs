@@ -135,6 +135,8 @@ pub struct Session {
     /// Gets every event of its only channel, in the order of their numbers.
     pub whole: bool,
     pub run: Vec<usize>,
+    /// It acknowledges what it gets.
+    pub acks: bool,
     /// The subscription that takes over without a seam.
     pub heir: Option<usize>,
 }
@@ -158,6 +160,8 @@ pub struct Ear {
     heard: BTreeMap<usize, usize>,
     /// Channels, a bit for each, that it hears through several subscriptions of which one began in the past.
     pub mixed: u64,
+    /// Channels, a bit for each, of which losses may be another's.
+    pub unsure: u64,
     /// Losses that were told: channel, from, to.
     pub gaps: Vec<(usize, Place, Place)>,
 }
@@ -319,8 +323,8 @@ impl Model {
     }
 
     pub fn ear(&mut self, client: usize) -> usize {
-        let (sessions, got, heard, mixed, gaps) = Default::default();
-        self.ears.push(Ear { client, sessions, got, heard, mixed, gaps });
+        let (sessions, got, heard, mixed, unsure, gaps) = Default::default();
+        self.ears.push(Ear { client, sessions, got, heard, mixed, unsure, gaps });
         self.ears.len() - 1
     }
 
@@ -346,6 +350,7 @@ impl Model {
             whole: false,
             run: Vec::new(),
             heir: None,
+            acks: false,
         });
         number
     }
@@ -478,7 +483,7 @@ impl Model {
 
     /// At some moment since the event was published and a subscription that covers it was asked for, the connection might
     /// read it.
-    fn assert_may_read(&self, ear: usize, n: usize) {
+    pub fn assert_may_read(&self, ear: usize, n: usize) {
         let (ear, event) = (&self.ears[ear], &self.events[n]);
         let sessions = ear.sessions.iter().map(|session| &self.sessions[*session]);
         let covering = sessions.filter(|session| session.covers >> event.channel & 1 == 1);

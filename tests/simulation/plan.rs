@@ -1,12 +1,13 @@
 //! What a run is like: how many shards, which bounds, how wild. All of it drawn from the seed.
 
+use crate::acks;
 use crate::dice::Dice;
 use crate::features::Features;
 use crate::model::Model;
 use crate::tokens;
 use courier::admin::Facts;
 use courier::event::Channel;
-use courier::hub::{self, Bounds, ChannelOptions, ChannelRule, Keep, LaneBounds, Slow};
+use courier::hub::{self, Bounds, ChannelOptions, ChannelRule, Keep, LaneBounds, LetterBounds, Slow};
 use courier::runtime::shard::Options;
 use courier::session::dialect::forms;
 use courier::session::{self, Heartbeat, Stamp, admission};
@@ -78,6 +79,8 @@ pub const DRAIN_US: u64 = 30_000_000;
 const ROUTER_PIPE_MIN: u64 = 2000;
 pub const EVENT_BYTES_MAX: usize = 3000;
 pub const EPHEMERAL_IDLE_US: u64 = 60_000_000;
+const LETTERS: LetterBounds =
+    LetterBounds { events_max: acks::LETTERS_MAX, bytes_max: 1 << 24, age_max_ms: 0 };
 pub const CONTROL_BYTES_MAX: usize = 2000;
 
 impl Plan {
@@ -216,7 +219,7 @@ impl Plan {
                     ..ChannelOptions::default()
                 },
                 fsync: Default::default(),
-                letters: Default::default(),
+                letters: if self.features.acks { LETTERS } else { Default::default() },
                 ephemeral_idle_us: EPHEMERAL_IDLE_US,
                 renderers: forms::RENDERERS,
                 lines: &[],

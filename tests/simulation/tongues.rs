@@ -42,6 +42,16 @@ impl Client {
             scene.model.place(n, place(id));
             return self.hear(self.ear, n, text, scene);
         }
+        if let Some(inner) = between(payload, "{\"attempt\":", "}") {
+            let (attempt, rest) = cut(inner, ",\"subscription\":\"");
+            let (subscription, rest) = cut(rest, "\",\"type\":\"event\",\"channel\":\"");
+            let (name, rest) = cut(rest, "\",\"id\":\"");
+            let (id, text) = cut(rest, "\",\"event\":");
+            let n = scene.model.number_in(text);
+            assert_eq!(scene.model.channel_named(name), scene.model.events[n].channel, "event {n}");
+            scene.model.place(n, place(id));
+            return self.attempted(attempt.parse().expect("a number"), subscription, n, text, scene);
+        }
         self.controls += 1;
         let said = json(payload);
         match said["type"].as_str().expect("a type") {
@@ -78,6 +88,10 @@ impl Client {
                 self.published(n, &said, scene);
             }
             "presence" => self.present(&said, scene),
+            "acked" => {
+                let Owed::Acked(acked) = self.next_owed(&said) else { panic!("out of order: {said}") };
+                self.acked(&acked, &said, scene);
+            }
             "gap" => self.gap(&said, scene.model),
             "shutdown" => assert!(scene.model.stopping),
             "error" => self.error(said["code"].as_str().expect("a code"), &said, scene),
@@ -94,7 +108,18 @@ impl Client {
             return;
         }
         assert!(from.1 <= to.1, "client {}: {said}", self.id);
-        model.ears[self.ear].gaps.push((channel, from, to));
+        let Some(own) = self.acking_ear(channel, model) else {
+            return model.ears[self.ear].gaps.push((channel, from, to));
+        };
+        // Which of both it is about is not told.
+        for ear in [own, self.ear] {
+            let ear = &mut model.ears[ear];
+            ear.gaps.push((channel, from, to));
+            ear.unsure |= 1 << channel;
+        }
+        for number in model.ears[own].sessions.clone() {
+            model.sessions[number].whole = false;
+        }
     }
 
     /// A command of dialect `courier.v1` or `router` was not carried out.

@@ -146,7 +146,7 @@ fn gaps_are_true(model: &Model, ear: &Ear) {
     }
     let got: BTreeSet<usize> = ear.got.iter().map(|got| got.event).collect();
     // What one subscription has lost another may have brought.
-    for (channel, from, to) in ear.gaps.iter().filter(|gap| ear.mixed >> gap.0 & 1 == 0) {
+    for (channel, from, to) in ear.gaps.iter().filter(|gap| (ear.mixed | ear.unsure) >> gap.0 & 1 == 0) {
         for (epoch, offset) in [from, to] {
             let event = model.positions.get(&(*channel, *epoch, *offset));
             assert!(
@@ -210,7 +210,8 @@ impl Case<'_> {
             matches!((session.from, event.place), (Some((e1, o1)), Some((e2, o2))) if e1 == e2 && o2 > o1);
         let after = session.since != u64::MAX && (event.sent > Some(session.since) || behind);
         // One that leaves, or is sent away, while it catches up is owed no more than what it was sent.
-        let kept_on = session.resume.is_none() || session.end == End::Open;
+        // The same goes for one that acknowledges: what is not settled when it ends it comes back for.
+        let kept_on = session.resume.is_none() && !session.acks || session.end == End::Open;
         let until = self.until(session, event).is_some_and(|until| step < until);
         wanted && after && kept_on && until && self.is_within(session, event, step)
     }
@@ -258,7 +259,11 @@ impl Case<'_> {
         event.exclude == Some(ear.client)
             || event.ttl_us.is_some_and(|ttl_us| ttl_us < LONG_US)
             || tongue == Tongue::Router && self.may_be_outranked(ear, event)
-            || tongue == Tongue::V1 && slow && is_told(ear, event)
+            || tongue == Tongue::V1 && (slow || ear.unsure != 0) && is_told(ear, event)
+            || self.clients[ear.client].acking_ear(event.channel, self.model).is_some_and(|own| {
+                // It comes once, however many subscriptions there are.
+                self.model.ears[own].got.iter().any(|got| std::ptr::eq(&self.model.events[got.event], event))
+            })
             || tongue != Tongue::V1 && tongue != Tongue::Router && slow
     }
 
@@ -280,7 +285,9 @@ impl Case<'_> {
         let [session] = &ear.sessions[..] else { return };
         let session = &self.model.sessions[*session];
         let plain = session.covers.count_ones() == 1 && session.end == End::Open;
-        let plain = plain && !self.model.channels[session.covers.trailing_zeros() as usize].presence;
+        let plain = plain
+            && client.books.is_empty()
+            && !self.model.channels[session.covers.trailing_zeros() as usize].presence;
         if !plain || self.features.priorities || self.features.ttl || client.tongue == Tongue::Router {
             return;
         }
@@ -311,8 +318,12 @@ impl Case<'_> {
         // The ids of a stream of several channels say that all before has come.
         let session = |number: &usize| &self.model.sessions[*number];
         let stream = self.clients[ear.client].tongue == Tongue::Stream;
-        if ear.sessions.iter().any(|at| session(at).resume.is_some() || stream && session(at).names.len() > 1)
-        {
+        // And first deliveries that are acknowledged are in the channel's order.
+        let is_ordered = |session: &Session| session.resume.is_some() || session.acks;
+        if !self.clients[ear.client].books.is_empty() {
+            return;
+        }
+        if ear.sessions.iter().any(|at| is_ordered(session(at)) || stream && session(at).names.len() > 1) {
             return;
         }
         let pipe = self.clients[ear.client].pipe;
@@ -352,7 +363,8 @@ impl Case<'_> {
             let (lost, got) = (asked.filter(may_lose).count() as u32, event.got.len() as u32);
             // A queue that refused a first copy may have had room for a second, which is not counted.
             // And who comes later gets it without being counted.
-            let unsure = self.features.router && self.features.is_router_tight() || self.features.replays;
+            let late = self.features.replays || self.features.acks;
+            let unsure = self.features.router && self.features.is_router_tight() || late;
             assert!(
                 (got <= reached || unsure) && reached <= got + lost,
                 "event {n}: {reached} clients reached, {got} got it, {lost} may have lost it"

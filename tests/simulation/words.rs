@@ -1,5 +1,6 @@
 //! What clients say to subscribe: the first line that opens a socket or a stream, and the commands of each dialect.
 
+use crate::acks;
 use crate::client::{Ask, Client, Mark, Named, Owed, Scene, Tongue};
 use crate::dice::Dice;
 use crate::features::Features;
@@ -97,6 +98,8 @@ pub fn upgrade(world: &mut World, id: usize) {
     for (on, tongue) in [
         (features.v1, Tongue::V1),
         (features.v1, Tongue::V1),
+        (features.acks, Tongue::V1),
+        (features.acks, Tongue::V1),
         (features.router, Tongue::Router),
         (features.router, Tongue::Router),
         (features.freqsearch, Tongue::FreqSearch),
@@ -194,9 +197,13 @@ fn subscribe(world: &mut World, id: usize) {
     let tongue = world.clients[id].tongue;
     let sieve = sieve(&mut world.dice, world.plan.features, tongue);
     let count = if tongue == Tongue::V1 { 1 } else { world.dice.below(4) };
-    let list: Vec<String> = (0..count).map(|_| target(world)).collect();
+    let acks = tongue == Tongue::V1 && world.plan.features.acks && world.dice.chance(60);
+    let list: Vec<String> = match acks {
+        true => vec![world.dice.pick(&world.model.channels).name.clone()],
+        false => (0..count).map(|_| target(world)).collect(),
+    };
     let mut words = json!({ "types": sieve.types, "priorities": sieve.priorities, "sources": sieve.sources });
-    let (mut covered, mut resume) = (list.clone(), None);
+    let (mut covered, mut resume, mut attempts_max) = (list.clone(), None, None);
     let (name, text) = match tongue {
         Tongue::V1 => {
             let name = format!("c{id}s{at}");
@@ -207,6 +214,11 @@ fn subscribe(world: &mut World, id: usize) {
             let any = world.dice.below(1000);
             resume =
                 channel.and_then(|channel| world.model.place_to_resume(world.clients[id].ear, channel, any));
+            let channel = world.model.channels.iter().position(|channel| acks && channel.name == list[0]);
+            let may_ask = |at: &usize| acks::may_ask(&world.clients[id], *at, &world.model.channels[*at]);
+            if channel.is_some_and(|at| may_ask(&at)) {
+                attempts_max = Some(acks::wish(world, &mut words));
+            }
             if let Some((epoch, offset)) = resume {
                 words["after"] = json!(format!("{epoch:08x}-{offset}"));
             }
@@ -222,7 +234,10 @@ fn subscribe(world: &mut World, id: usize) {
         }
     };
     world.with(id, |client, scene| {
-        let session = client.ask(&covered, sieve, scene);
+        let session = match attempts_max {
+            Some(max) => client.ask_acked(&covered, sieve, &name, max, scene),
+            None => client.ask(&covered, sieve, scene),
+        };
         scene.model.sessions[session].resume = resume;
         scene.model.mind_overlaps(session);
         let target = covered[0].clone();
@@ -310,7 +325,9 @@ impl Client {
         let whole = plain
             && self.tongue != Tongue::Router
             && !scene.model.has_holes(covers.trailing_zeros() as usize);
-        scene.model.sessions[session].whole = whole && (self.tongue != Tongue::V1 || !scene.features.exclude);
+        // Where an event comes to it through another subscription, which acknowledges, it does not come to this.
+        let shares = scene.features.exclude || scene.features.acks;
+        scene.model.sessions[session].whole = whole && (self.tongue != Tongue::V1 || !shares);
         self.asked |= covers;
         session
     }
