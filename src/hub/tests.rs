@@ -9,6 +9,7 @@ mod letters;
 mod pair;
 mod past;
 mod replay;
+mod rights;
 
 use super::*;
 use crate::event::*;
