@@ -1,7 +1,7 @@
 //! Dialect `courier` (contract 4): raw events, no welcome, answers to the few things a client may say. Messages are
 //! read as documents (tape of simd-json: no recursion, whatever the nesting).
 
-use crate::event::{Channel, Form};
+use crate::event::{Channel, Form, syntax_words};
 use crate::session::close::Reason;
 use crate::session::command::{Command, Ref, Subscribe, Target, Unsubscribe, Which, start};
 use crate::session::query::Start;
@@ -22,7 +22,7 @@ pub fn read(text: &str) -> Command<'static> {
     let mut spent = text.as_bytes().to_vec();
     let tape = match simd_json::to_tape(&mut spent) {
         Ok(tape) => tape,
-        Err(error) => return Command::Answer(invalid(&format!("Invalid JSON: {error}"))),
+        Err(error) => return Command::Answer(invalid(&format!("Invalid JSON: {}", why(text, &error)))),
     };
     let Some(object) = tape.as_value().as_object() else {
         return Command::Answer(invalid("Message must be a JSON object"));
@@ -46,6 +46,14 @@ pub fn read(text: &str) -> Command<'static> {
         }
         other => Command::Answer(ack(other, text.len())),
     }
+}
+
+/// Words for who wrote it, with line and column: the fast reader calls most faults an internal error. What it alone
+/// refuses, such as half of a surrogate pair, it says itself.
+#[cold]
+fn why(text: &str, error: &simd_json::Error) -> String {
+    let words = syntax_words(text);
+    if words.is_empty() { error.to_string() } else { words }
 }
 
 fn about(kind: &str, channel: Option<&str>, from: Start) -> Command<'static> {
@@ -197,7 +205,8 @@ mod tests {
         let deep = "[".repeat(100_000);
         let stars = format!(r#"{{"type":"subscribe","channel":"{}"}}"#, ["*"; 50].join("."));
         for (text, fault) in [
-            ("pong", "Invalid JSON: "),
+            ("pong", "Invalid JSON: expected value at line 1 column 1"),
+            ("{\"type\":\"\\ud800\"}", "Invalid JSON: "),
             ("", "Invalid JSON: "),
             (r#"{"type":"ping"} x"#, "Invalid JSON: "),
             (&deep, "Invalid JSON: "),
