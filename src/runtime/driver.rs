@@ -43,6 +43,10 @@ pub trait Driver {
     fn is_greeting(&self, _socket: &Self::Socket) -> bool {
         false
     }
+    /// Whether what is said is encrypted.
+    fn is_encrypted(&self, _socket: &Self::Socket) -> bool {
+        false
+    }
     /// Whom the peer's certificate names, if it has shown one: it is verified.
     fn certified(&self, _socket: &Self::Socket) -> Option<Arc<Certified>> {
         None

@@ -135,6 +135,10 @@ impl Driver for Net {
         }
     }
 
+    fn is_encrypted(&self, socket: &Socket) -> bool {
+        matches!(socket, Socket::Tls(_))
+    }
+
     fn certified(&self, socket: &Socket) -> Option<Arc<Certified>> {
         match socket {
             Socket::Plain(_) => None,

@@ -47,15 +47,20 @@ impl From<Denied> for Refused {
     }
 }
 
-/// Looks into every place; `cookie` is the name of the cookie, empty for none.
+/// Looks into every place; `cookie` is the name of the cookie, empty for none, `encrypted` whether the connection is.
 ///
 /// # Errors
 /// [`Refused::Ambiguous`] when two places hold different things, or one place does: a neighbour below the same domain can
 /// put a cookie of the same name before a browser's own.
-pub fn find<'h>(head: &Head<'h>, cookie: &str, origins: &Origins) -> Result<Option<Credential<'h>>, Refused> {
+pub fn find<'h>(
+    head: &Head<'h>,
+    cookie: &str,
+    origins: &Origins,
+    encrypted: bool,
+) -> Result<Option<Credential<'h>>, Refused> {
     let offers = head.upgrade.and_then(|upgrade| upgrade.protocols).into_iter().flat_map(bearer_offers);
     let offered = offers.filter_map(|offer| offer.get(SUBPROTOCOL_PREFIX.len()..));
-    let in_cookies = cookies_of(head, cookie).filter(|_| origins.trusts_cookies(head));
+    let in_cookies = cookies_of(head, cookie).filter(|_| origins.trusts_cookies(head, encrypted));
     let in_query = query(head.query).filter(|(name, _)| name == "token").map(|(_, value)| value);
     let api_keys = head.api_keys().map(|key| Credential::ApiKey(key.into()));
     let bearers = head.authorization.and_then(bearer).into_iter().chain(offered).chain(in_cookies);
@@ -173,7 +178,7 @@ mod tests {
     fn found(target: &str, lines: &str) -> Result<Option<String>, Refused> {
         let text = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
         let head = head(text.as_bytes()).unwrap().unwrap();
-        find(&head, "courier_token", &Origins::default()).map(|found| {
+        find(&head, "courier_token", &Origins::default(), false).map(|found| {
             found.map(|found| match found {
                 Credential::Token(text) => format!("token {text}"),
                 Credential::ApiKey(text) => format!("key {text}"),

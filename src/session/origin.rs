@@ -89,8 +89,13 @@ impl Origins {
     /// Whether the cookies of a request are its page's own doing: the page is the server's or on the list by name, or
     /// the client is no browser and sends no `Origin`. A browser sends none with a plain GET of its own origin
     /// either, and says by `Sec-Fetch-Site` when another site's page asked.
-    pub fn trusts_cookies(&self, head: &Head<'_>) -> bool {
+    /// Of an `encrypted` connection a page that was not is nobody's own: who has the line can write it, and the browser adds
+    /// to its requests the cookies that are for encrypted ones.
+    pub fn trusts_cookies(&self, head: &Head<'_>, encrypted: bool) -> bool {
+        let open_page =
+            |origin: &str| origin.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("http://"));
         match head.origin {
+            Some(origin) if encrypted && open_page(origin) => self.lists(origin),
             Some(origin) => self.is_own(origin, head.host) || self.lists(origin),
             None => !head.field_lines().any(|(name, value)| {
                 name.eq_ignore_ascii_case("Sec-Fetch-Site") && matches!(value, b"cross-site" | b"same-site")
@@ -101,7 +106,7 @@ impl Origins {
 
 impl Origins {
     /// Whether a page comes from this server itself: its origin's host and port are those that it asks (RFC 6454 5). The
-    /// scheme is not compared: behind a proxy that ends TLS this server does not know its own.
+    /// scheme is not compared: behind a proxy that ends TLS this server does not know its own. (Cookies want more.)
     fn is_own(&self, origin: &str, host: Option<&str>) -> bool {
         let (Some((_, authority)), Some(host)) = (origin.split_once("://"), host) else { return false };
         authority.eq_ignore_ascii_case(host) && !(self.local_only && may_be_a_strangers(host))
@@ -257,6 +262,7 @@ mod tests {
         for (lines, trusted) in [
             ("", true),
             ("Origin: http://a:1\r\n", true),
+            ("Origin: https://a:1\r\n", true),
             ("Origin: https://app.example\r\n", true),
             ("Origin: https://evil.example\r\n", false),
             ("Origin: null\r\n", false),
@@ -266,7 +272,9 @@ mod tests {
         ] {
             let text = format!("GET /sse/a HTTP/1.1\r\nHost: a:1\r\n{lines}\r\n");
             let head = head(text.as_bytes()).unwrap().unwrap();
-            assert_eq!(list.trusts_cookies(&head), trusted, "{lines}");
+            assert_eq!(list.trusts_cookies(&head, false), trusted, "{lines}");
+            let own_page_in_the_clear = lines.starts_with("Origin: http://a");
+            assert_eq!(list.trusts_cookies(&head, true), trusted && !own_page_in_the_clear, "{lines}");
         }
     }
 }

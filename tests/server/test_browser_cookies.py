@@ -3,10 +3,12 @@ requests of its site, and counts only for those that are the server's own or lis
 
 import asyncio
 import json
+import ssl
 
 import pytest
 
 from support.clients import WAIT_SECONDS, Driver
+from support.frames import ScriptedPeer
 from support.tls import Authority, both_ports, settings
 from support.tokens import REQUIRED, mint
 
@@ -118,3 +120,17 @@ async def test_a_page_whose_name_points_here_for_a_while_is_no_page_of_the_serve
     assert await chromium.tries("request", f"http://{evil}/page", f"http://{evil}/publish/a") == {"status": 403}
     assert await chromium.tries("socket", f"http://{server}/page", f"ws://{server}/ws/a") == {"heard": "pong"}
     assert await chromium.tries("request", f"http://{server}/page", f"http://{server}/publish/a") == {"status": 200}
+
+
+def test_a_page_of_the_servers_name_that_came_unencrypted_is_not_its_own(start_hub):
+    """Who has the line can write such a page, and a browser adds to its requests to the encrypted server the cookies that
+    are for encrypted ones only."""
+    hub = start_hub("https://app.hub.test")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for origin, opens in [(f"https://{hub.name}", True), (f"http://{hub.name}", False), ("https://app.hub.test", True)]:
+        fields = {"Host": hub.name, "Origin": origin, "Cookie": f"courier_token={mint(channels=['a'])}"}
+        peer = ScriptedPeer(hub.tls_port, "/ws/a", headers=fields, context=context)
+        frame = peer.text("ping").next()
+        found = frame.opcode == 1 or (frame.code, frame.reason)
+        assert found == (opens or (1008, "Authentication token required")), origin

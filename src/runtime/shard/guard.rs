@@ -55,8 +55,9 @@ impl<D: Driver> Shard<D> {
     fn judge_quietly(&mut self, driver: &D, key: Key, head: &Head<'_>, now: Now) -> Result<Asker, Refused> {
         let Some(guard) = &mut self.guard else { return Ok(None) };
         let connection = self.connections.get(key);
+        let encrypted = connection.is_some_and(|connection| driver.is_encrypted(&connection.socket));
         let certified = connection.and_then(|connection| driver.certified(&connection.socket));
-        found(guard, head, certified.as_ref(), &self.options.session.origins, now)
+        found(guard, head, encrypted, certified.as_ref(), &self.options.session.origins, now)
     }
 
     /// Whether a page of this origin, with this token, may open a socket at all.
@@ -211,13 +212,14 @@ fn is_all(reach: &Reach) -> bool {
 fn found(
     guard: &mut Guard,
     head: &Head<'_>,
+    encrypted: bool,
     certified: Option<&Arc<Certified>>,
     origins: &credentials::Origins,
     now: Now,
 ) -> Result<Asker, Refused> {
     let now_s = now.unix_ms / 1000;
-    let judged = match credentials::find(head, &guard.auth.cookie, origins)? {
-        None => match certified.filter(|_| origins.trusts_cookies(head)) {
+    let judged = match credentials::find(head, &guard.auth.cookie, origins, encrypted)? {
+        None => match certified.filter(|_| origins.trusts_cookies(head, encrypted)) {
             Some(certified) => guard.door.certified(certified, now_s),
             None => Err(Denied::Missing),
         },
