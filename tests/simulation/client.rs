@@ -7,6 +7,7 @@ use crate::features::Features;
 use crate::frames::{self, CLOSE, PING, TEXT};
 use crate::model::{End, Model, Outcome};
 use crate::net::Net;
+use crate::places;
 use crate::rights::Moment;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -162,9 +163,9 @@ pub struct Client {
     pub answers: u64,
     /// The shard may have been full when it came.
     pub may_be_turned_away: bool,
-    /// What it shows with requests, and as a field of their heads.
+    /// What it shows with requests, and its text.
     pub token: Option<usize>,
-    field: String,
+    shown: String,
     /// When it asked for its socket.
     pub since: Moment,
     /// When it saw that it was let in.
@@ -225,7 +226,7 @@ impl Client {
             answers: 0,
             may_be_turned_away: false,
             token: None,
-            field: String::new(),
+            shown: String::new(),
             since: Moment::default(),
             let_in_us: 0,
             loses: false,
@@ -246,13 +247,15 @@ impl Client {
 
     /// Shows a token from now on.
     pub fn show(&mut self, token: Option<usize>, model: &Model) {
-        let field =
-            token.map(|token| format!("Authorization: Bearer {}\r\n", model.rights.tokens[token].text));
-        (self.token, self.field) = (token, field.unwrap_or_default());
+        let text = token.map(|token| model.rights.tokens[token].text.clone());
+        (self.token, self.shown) = (token, text.unwrap_or_default());
     }
 
     pub fn request(&mut self, ask: Ask, bytes: &[u8], at: Moment) {
-        self.say(&frames::with_field(bytes, &self.field));
+        match self.shown.is_empty() {
+            true => self.say(bytes),
+            false => self.say(&places::showing(bytes, &self.shown, self.id + self.token.unwrap_or(0))),
+        }
         match &ask {
             Ask::Publish(n) => self.marks.push_back((self.queued, Mark::Sent(*n))),
             Ask::Batch(items) => {

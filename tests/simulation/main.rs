@@ -18,6 +18,7 @@ mod features;
 mod frames;
 mod model;
 mod net;
+mod places;
 mod plan;
 mod play;
 mod presence;

@@ -3,6 +3,7 @@
 use crate::dice::Dice;
 use crate::features::Features;
 use crate::model::Model;
+use crate::places::COOKIE;
 use crate::rights::{Line, Moment, Policy, Token};
 use crate::world::World;
 use courier::auth::{
@@ -77,7 +78,7 @@ pub fn auth(model: &Model, reject_by_status: bool) -> Option<Auth> {
         leeway_s: model.rights.leeway_s,
         ..auth::Policy::default()
     });
-    Some(Auth { gate: Arc::new(gate), reject_by_status, unknown_key: None, cookie: "".into() })
+    Some(Auth { gate: Arc::new(gate), reject_by_status, unknown_key: None, cookie: COOKIE.into() })
 }
 
 /// A pattern that covers some of the channels.

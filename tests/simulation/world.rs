@@ -27,7 +27,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// Rounds after which a world that should come to rest is taken for one that never does.
-const ROUNDS_MAX: usize = 20_000;
+const ROUNDS_MAX: usize = 50_000;
 /// 2026-11-21, for timestamps.
 pub const UNIX_MS: u64 = 1_795_271_775_123;
 /// The virtual time at which its first second is over.
