@@ -63,6 +63,8 @@ pub(super) struct Owned {
     clients_max: u32,
     ephemeral: bool,
     configured: bool,
+    /// Somebody of another shard wanted its events in order; such come again, so it stays so.
+    pub in_order: bool,
     /// It goes with its last member, whatever is kept of it.
     fleeting: bool,
 }
@@ -190,6 +192,7 @@ impl Channels {
             clients_max,
             ephemeral,
             configured,
+            in_order: false,
             fleeting: false,
         };
         let Ok(key) = self.slab.insert(owned) else {
@@ -242,11 +245,8 @@ impl Channels {
                 interest.members > 0
             });
         }
-        if owned.members > 0 {
-            return false;
-        }
-        if owned.has_news() {
-            // It rests, or vanishes, when that is told: others may hear it through patterns.
+        // With news it rests, or vanishes, when that is told: others may hear it through patterns.
+        if owned.members > 0 || owned.has_news() {
             return false;
         }
         let is_over = owned.is_over();

@@ -47,10 +47,9 @@ impl Hub {
         self.subscriptions.expect_join(ask);
         self.subscriptions.locals.at_mut(local).expect("just opened").pending += 1;
         let slot = self.subscriptions.locals.key_at(local).expect("just opened");
-        self.post.push(
-            owner,
-            Mail::Join { channel, slot, member, tag, ephemeral: wish.ephemeral, from: wish.from },
-        );
+        let Wish { ephemeral, from, .. } = *wish;
+        let in_order = wish.acks.is_some() || wish.tracks > 0;
+        self.post.push(owner, Mail::Join { channel, slot, member, tag, ephemeral, in_order, from });
         Joining::Waiting
     }
 

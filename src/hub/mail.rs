@@ -34,8 +34,9 @@ pub enum Door {
 pub enum Mail {
     /// To the owner: number this event and deliver it.
     Publish { channel: Channel, event: Event, ticket: Ticket },
-    /// From the owner to a shard with subscribers.
-    Deliver { door: Door, event: Event, position: Position, ticket: Option<Ticket> },
+    /// From the owner to a shard with subscribers. On its way `urgency` counts: that of the event, or what all of the channel
+    /// have.
+    Deliver { door: Door, event: Event, urgency: Priority, position: Position, ticket: Option<Ticket> },
     /// From the owner to the publisher's shard: numbered; `reports` shards will say how many they reached.
     Numbered {
         key: Key,
@@ -67,8 +68,17 @@ pub enum Mail {
     Letters { origin: Origin, answer: Box<LetterAnswer> },
     /// From a shard with subscribers to the publisher's.
     Reached { key: Key, reached: u32, dropped: u32 },
-    /// To the owner: a member of the sender's wants this channel's events, delivered to `slot`.
-    Join { channel: Channel, slot: Key, member: Key, tag: u32, ephemeral: bool, from: Option<From> },
+    /// To the owner: a member of the sender's wants this channel's events, delivered to `slot`; maybe in their order, whatever
+    /// their priority.
+    Join {
+        channel: Channel,
+        slot: Key,
+        member: Key,
+        tag: u32,
+        ephemeral: bool,
+        in_order: bool,
+        from: Option<From>,
+    },
     /// From the owner: every event after this message comes to `slot`; or the channel is full.
     Joined { slot: Key, member: Key, tag: u32, outcome: Result<Standing, Full> },
     /// To the owner: what is kept of the channel from this number on, for a subscription that catches up.
@@ -105,7 +115,8 @@ impl Mail {
     /// How urgent it is; nothing passes mail without an urgency. Answers to publishes may stand anywhere.
     fn priority(&self) -> Option<Priority> {
         match self {
-            Mail::Publish { event, .. } | Mail::Deliver { event, .. } => Some(event.priority()),
+            Mail::Publish { event, .. } => Some(event.priority()),
+            Mail::Deliver { urgency, .. } => Some(*urgency),
             Mail::Numbered { .. } | Mail::Reached { .. } | Mail::Refused { .. } => Some(Priority::NORMAL),
             _ => None,
         }
@@ -170,8 +181,8 @@ impl Post {
         if let Some(event) = mail.event() {
             batch.load.events += 1;
             batch.load.bytes += event.frame().len();
-            batch.mixed |= event.priority() != Priority::NORMAL;
         }
+        batch.mixed |= mail.priority().is_some_and(|priority| priority != Priority::NORMAL);
         batch.mail.push(mail);
     }
 
@@ -253,6 +264,7 @@ mod tests {
             member: key,
             tag: 0,
             ephemeral: false,
+            in_order: false,
             from: None,
         };
         for word in ["5a", "9b", "ack", "5c", "join", "1d", "10e", "10f"] {

@@ -194,7 +194,7 @@ impl Hub {
             Mail::Publish { channel, event, ticket } => {
                 self.publish_for(&channel, event, ticket, now_us, outlet)
             }
-            Mail::Deliver { door, event, position, ticket } => {
+            Mail::Deliver { door, event, position, ticket, .. } => {
                 let arrival = Arrival { event: &event, position, now_us };
                 self.deliver_for(from, &door, arrival, ticket, outlet);
             }
@@ -220,10 +220,13 @@ impl Hub {
             Mail::AskLetters { origin, ask } => self.letters_asked(from, *ask, origin, now_us),
             Mail::Letters { origin, answer } => self.effects.letters.push((origin, *answer)),
             Mail::Present { origin, present } => self.effects.present.push((origin, present)),
-            Mail::Join { channel, slot, member, tag, ephemeral, from: start } => {
+            Mail::Join { channel, slot, member, tag, ephemeral, in_order, from: start } => {
                 let (who, remote) = (ConnectionId::new(from, member), Some((from as u16, slot)));
                 let outcome = self.let_in(&channel, remote, who, ephemeral, start, now_us);
-                let outcome = outcome.map(|(_, standing)| standing);
+                let outcome = outcome.map(|(owned, standing)| {
+                    self.channels.at(owned).in_order |= in_order;
+                    standing
+                });
                 self.post.push(from, Mail::Joined { slot, member, tag, outcome });
             }
             Mail::Joined { slot, member, tag, outcome } => self.joined(slot, member, tag, outcome),

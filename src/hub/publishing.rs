@@ -234,10 +234,12 @@ impl Hub {
 
     /// Sends an event to the other shards that hear the channel.
     pub(super) fn send_on(&mut self, slot: u32, event: &Event, position: Position, ticket: Option<Ticket>) {
-        let channel = self.channels.at(slot).channel.clone();
+        let owned = self.channels.at(slot);
+        let urgency = if owned.in_order { Priority::NORMAL } else { event.priority() };
+        let channel = owned.channel.clone();
         for target in self.channels.targets(slot, &mut self.watched) {
             let door = target.slot.map_or_else(|| Door::Name(channel.clone()), Door::Slot);
-            let mail = Mail::Deliver { door, event: event.clone(), position, ticket };
+            let mail = Mail::Deliver { door, event: event.clone(), urgency, position, ticket };
             self.post.push(target.shard.into(), mail);
         }
     }
@@ -312,9 +314,7 @@ impl Hub {
         reports: i64,
         stored: Option<Stored>,
     ) {
-        if let Some(pending) = self.pending.get_mut(key) {
-            pending.stored = stored;
-        }
+        self.pending.get_mut(key).into_iter().for_each(|pending| pending.stored = stored);
         self.report(key, Some(position), reach.reached, reach.dropped, reports);
     }
 

@@ -68,8 +68,7 @@ impl Features {
             features.slow = *dice.pick(&[Slow::DropOldest, Slow::Conflate]);
             features.keys = dice.below(4) as u64;
         }
-        // An urgent event overtakes others on its way from another shard, and acknowledgements do not reckon with that yet.
-        features.acks = features.v1 && !features.priorities && dice.chance(percent * 70 / 100);
+        features.acks = features.v1 && dice.chance(percent * 70 / 100);
         features.presence = dice.chance(percent * 60 / 100);
         if dice.chance(percent * 60 / 100) {
             features.zip_bytes_min = Some(*dice.pick(&[1, 60, 300]));

@@ -1,5 +1,6 @@
 //! Stories of events that are acknowledged, or not.
 
+use super::pair::Pair;
 use super::*;
 use crate::event::{Attempt, Cause, Heading, LABEL_BYTES, Pattern};
 
@@ -19,12 +20,16 @@ fn acking(story: &mut Story, member: u32) -> Joining {
 
 /// One shard whose envelope is a frame of something like JSON.
 fn story(keep: u32, events_max: usize) -> Story {
+    Story::new(framing(keep, events_max))
+}
+
+fn framing(keep: u32, events_max: usize) -> Options {
     let mut options = options();
     options.renderers = &[framed, framed];
     options.outbox.events_max = events_max;
     options.channels.keep = Keep { size: keep, ttl_us: 0, durable: false };
     options.channels.history_bytes_max = u64::MAX;
-    Story::new(options)
+    options
 }
 
 pub(super) fn framed(event: &Event, _: &Channel, position: Position, out: &mut Vec<u8>) -> Option<u32> {
@@ -64,6 +69,32 @@ impl Story {
         let Some((_, LetterAnswer::Page(page))) = self.hub.effects.letters.pop() else { panic!("no answer") };
         let letters = page.letters.into_iter().map(|(id, told)| Letter::read(id, told).expect("a letter"));
         letters.map(|letter| (letter.cause, letter.deaths.attempts)).collect()
+    }
+}
+
+/// An urgent event passed others on its way from another shard, and whoever came back with the position of its
+/// acknowledgement lost those.
+#[test]
+fn from_another_shard_too_they_come_in_order_whatever_their_priority() {
+    for acknowledged in [true, false] {
+        let mut pair = Pair::with(|shard| Options { shard, shards: 2, ..framing(10, 4) });
+        let channel = pair.foreign(0);
+        let acks = acknowledged.then(|| wish(2, true));
+        pair.0[0].join(0, 0, &Wish { acks, each: true, form: Form(1), ..Wish::channel(&channel) });
+        pair.exchange();
+        for (text, priority) in
+            [(r#"{"type":"n"}"#, Priority::NORMAL), (r#"{"type":"u"}"#, Priority::word("9").unwrap())]
+        {
+            let extras = Extras { priority, ..Extras::default() };
+            let event = Event::new(text, &Facts::read(text).unwrap(), Some(Box::new(extras)), 0);
+            let Story { hub, pipes } = &mut pair.0[1];
+            hub.publish(&channel, event, Origin { connection: key(9), request: 0, item: 0 }, 0, pipes);
+        }
+        pair.exchange();
+        let heard = pair.0[0].heard(0);
+        let (first, urgent) = (heard.find("1:n}"), heard.find("2:u}"));
+        assert!(first.is_some() && urgent.is_some(), "{heard}");
+        assert_eq!(first < urgent, acknowledged, "{heard}");
     }
 }
 

@@ -38,12 +38,13 @@ fn whom_a_letter_brings_an_event_is_found_before_it_is_opened() {
     let text = r#"{"type":"k"}"#;
     let event = Event::new(text, &Facts::read(text).unwrap(), None, 0);
     let door = Door::Name(Channel::parse("a").unwrap());
-    let position = Position { epoch: 1, offset: 1 };
-    let mail = Mail::Deliver { door, event: event.clone(), position, ticket: None };
+    let (position, urgency) = (Position { epoch: 1, offset: 1 }, event.priority());
+    let mail = Mail::Deliver { door, event: event.clone(), urgency, position, ticket: None };
     assert_eq!(slots(story.hub.hearers_of(&mail, |_| true)), [0]);
     let slot =
         story.hub.subscriptions.locals.key_at(story.hub.subscriptions.local_named("b").unwrap()).unwrap();
-    let mail = Mail::Deliver { door: Door::Slot(slot), event: event.clone(), position, ticket: None };
+    let mail =
+        Mail::Deliver { door: Door::Slot(slot), event: event.clone(), urgency, position, ticket: None };
     assert_eq!(slots(story.hub.hearers_of(&mail, |_| true)), [1]);
     let ticket = Ticket { shard: 1, key: key(0) };
     let mail = Mail::Publish { channel: Channel::parse("b").unwrap(), event, ticket };
