@@ -107,6 +107,12 @@ class TestSockets:
         assert reason(guarded, path, bearer(mint(secret=SECRET + "x"))) == "Invalid token"
         assert reason(guarded, path, bearer(mint(ends_in=-60))) == "Token expired"
 
+    @pytest.mark.parametrize("claim", ["user_id", "wallet_address", "iat", "exp"])
+    def test_claims_that_are_missing_are_refused(self, guarded, claim):
+        token = mint(**{"user_id": "alice"} | {claim: None})
+        assert reason(guarded, f"/ws/global?token={token}") == "Invalid token"
+        assert guarded.get("/stats", bearer(token)).status == 401
+
     @pytest.mark.parametrize("path", SOCKETS)
     def test_each_opens_with_a_token(self, guarded, path):
         assert lives(ScriptedPeer(guarded.port, path, headers=bearer(mint())))
