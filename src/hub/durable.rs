@@ -152,6 +152,11 @@ impl Log {
 }
 
 impl Published {
+    pub(super) fn new(position: Position, reach: Reach, stored: Option<Stored>) -> Published {
+        let Reach { reached, dropped } = reach;
+        Published { position, reached, dropped, is_repeat: false, first: None, stored }
+    }
+
     /// The answer to it.
     pub(super) fn outcome(self) -> Result<Published, Refusal> {
         if self.stored == Some(Stored::Nowhere) { Err(Refusal::NotStored) } else { Ok(self) }

@@ -168,16 +168,15 @@ impl Hub {
         if durable {
             self.log(slot, position, event);
         }
-        let Reach { reached, dropped } = reach;
-        Taken::Numbered(Published { position, reached, dropped, first: None, stored }, reports)
+        Taken::Numbered(Published::new(position, reach, stored), reports)
     }
 
     fn repeat(&mut self, slot: u32, id: &str, now_us: u64) -> Option<Published> {
         let channel = &self.channels.at(slot).channel;
         let kept = self.remembered.find(channel, id, now_us)?;
         self.counters.repeats += 1;
-        let (Reach { reached, dropped }, stored) = (kept.reach, kept.stored);
-        Some(Published { position: kept.position, reached, dropped, first: kept.body.clone(), stored })
+        let first = Published::new(kept.position, kept.reach, kept.stored);
+        Some(Published { is_repeat: true, first: kept.body.clone(), ..first })
     }
 
     /// Keeps the answer to a publish that carried an id, for repeats of it. The name must be valid.
@@ -333,9 +332,7 @@ impl Hub {
         pending.reach.dropped += dropped;
         pending.missing += missing;
         if let (Some(position), 0) = (pending.position, pending.missing) {
-            let Reach { reached, dropped } = pending.reach;
-            let published = Published { position, reached, dropped, first: None, stored: pending.stored };
-            let outcome = published.outcome();
+            let outcome = Published::new(position, pending.reach, pending.stored).outcome();
             self.effects.answers.push(Answer { origin: pending.origin, outcome });
             self.pending.remove(key);
         }

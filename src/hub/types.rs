@@ -160,7 +160,9 @@ pub struct Published {
     pub reached: u32,
     /// How many subscriptions found their queue full and did not get it ([`Rule::Router`]).
     pub dropped: u32,
-    /// The kept answer of an earlier publish with the same id; this one was not delivered.
+    /// An earlier publish had the same id; this one was not delivered.
+    pub is_repeat: bool,
+    /// The kept answer of that one, if there is one yet.
     pub first: Option<Arc<[u8]>>,
     /// Where it is, if its channel is durable.
     pub stored: Option<Stored>,

@@ -7,9 +7,10 @@ import uuid
 import pytest
 
 from support.flood import EVENTS_BEYOND_BUFFERS, ROOMY, SMALL_BUFFER_BYTES, flood
+from support.process import wait_until
 from support.speakers import V1, Arcane, FreqSearch, Router, Speaker
 from support.sse import EventStream
-from support.web import Publisher
+from support.web import Publisher, RawConnection, encode_publish
 
 
 def publish(hub, channel: str, data: dict, headers: dict | None = None, **options) -> dict:
@@ -137,6 +138,19 @@ class TestIdempotency:
             assert {answer.status for answer in answers} == {200}
             assert len({answer.json()["id"] for answer in answers}) == 1
         peer.gets_only(hub, channel, *[{"n": n} for n in range(20)])
+
+    def test_hasty_repeat_does_not_take_the_place_of_the_first_answer(self, hub, channel):
+        """The second of two that came at once was answered before the other core had told whom the first had reached, and what
+        it was told was kept for all repeats to come."""
+        peers = [Speaker(hub.port, f"/ws/{channel}") for _ in range(8)]
+        with RawConnection(hub.port) as connection:
+            for n in range(20):
+                twice = encode_publish(channel, extra=b"Idempotency-Key: twice%d\r\n" % n)
+                connection.send(twice + twice)
+                first, hasty = (connection.reply().json() for _ in range(2))
+                assert (first["clients_reached"], hasty["id"]) == (len(peers), first["id"])
+                again = lambda: publish(hub, channel, {"n": n}, id=f"twice{n}")
+                wait_until(lambda: again() == first, what="the first answer is known")
 
     def test_repeat_from_a_socket_is_a_repeat_too(self, hub, channel):
         peer, listener = V1(hub.port), Speaker(hub.port, f"/ws/{channel}")

@@ -112,7 +112,8 @@ fn a_repeat_is_answered_as_the_first_was_and_not_delivered() {
         let id = || Extras { id: Some("once".into()), ..Extras::default() };
         let first = pair.publish(shard, &channel, id());
         let hasty = pair.publish(1 - shard, &channel, id());
-        assert_eq!((hasty.position, hasty.first), (first.position, None));
+        assert_eq!((hasty.position, hasty.is_repeat, hasty.first), (first.position, true, None));
+        assert!(!first.is_repeat);
         pair.0[shard].hub.remember(&channel, "once", b"answer");
         pair.exchange();
         for from in 0..2 {

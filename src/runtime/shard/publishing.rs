@@ -179,7 +179,8 @@ impl<D: Driver> Shard<D> {
     pub(super) fn finish_answer(&mut self, published: &Published, keep: Option<Keep>) {
         let stored = stored(published);
         admission::write_answer_tail(published.position, published.reached, stored, &mut self.answer);
-        if let (Some((channel, id)), None) = (keep, &published.first) {
+        // What is told to a repeat that came before the first was answered is not that one's answer.
+        if let Some((channel, id)) = keep.filter(|_| !published.is_repeat) {
             self.hub.remember(&channel, &id, &self.answer);
         }
     }
