@@ -100,10 +100,12 @@ class Join:
             (events if message["type"] == "event" else self.gaps).append(message)
         return events
 
-    def until_marker(self) -> list[dict]:
-        """Everything that waits, up to an event published now; the marker is left out."""
+    def until_marker(self, *, first: int = 0) -> list[dict]:
+        """Everything that waits, up to an event published now; the marker is left out. Where it would push what is replayed
+        out of a short history, that comes `first`."""
+        events = self.events(first)
         position = self.courier.publish(self.channel, {"type": "marker"})["id"]
-        events = self.events(1)
+        events += self.events(1)
         while events[-1]["id"] != position:
             events += self.events(1)
         return events[:-1]
