@@ -40,8 +40,9 @@ fn written(segments: &[Segment], user: &str, tenant: &str, missing: &str) -> Str
     segments.iter().map(word).collect::<Vec<_>>().join(".")
 }
 
-/// Whether a rule covers a channel: each claim is a row of literal segments.
-fn covers(rule: &[Segment], input: &Input, channel: &str) -> bool {
+/// Whether a rule covers a channel: each claim is one literal segment. One that is none allows nothing, and denies all from
+/// its place on.
+fn covers(rule: &[Segment], allows: bool, input: &Input, channel: &str) -> bool {
     let mut wanted: Vec<Option<String>> = Vec::new();
     let mut open = false;
     if rule.len() == 1 && matches!(&rule[0], Segment::Star) {
@@ -67,10 +68,14 @@ fn covers(rule: &[Segment], input: &Input, channel: &str) -> bool {
             Segment::Missing => return false,
             Segment::Text(text) => text,
         };
-        if !matches!(segment, Segment::Text(_)) && Channel::check(value).is_err() {
-            return false;
+        if !matches!(segment, Segment::Text(_)) && (Channel::check(value).is_err() || value.contains('.')) {
+            if allows {
+                return false;
+            }
+            open = true;
+            break;
         }
-        wanted.extend(value.split('.').map(|part| Some(part.to_owned())));
+        wanted.push(Some(value.to_owned()));
     }
     let given: Vec<&str> = channel.split('.').collect();
     let enough = if open { given.len() > wanted.len() } else { given.len() == wanted.len() };
@@ -113,7 +118,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         if kept.iter().any(|(segments, _)| long(segments)) {
             continue;
         }
-        let first = kept.iter().find(|(segments, says)| says.is_some() && covers(segments, &input, &channel));
+        let first = kept
+            .iter()
+            .find(|(segments, says)| says.is_some_and(|allows| covers(segments, allows, &input, &channel)));
         assert_eq!(grants.may_read(&channel), first.is_some_and(|(_, says)| *says == Some(true)), "{channel}");
         assert!(!grants.may_publish(&channel));
     }
