@@ -203,6 +203,14 @@ class TestRequests:
         assert guarded.get("/health").json()["channels"] == {}
 
 
+def test_strategies_of_others_are_refused_where_a_rule_says_whose_they_are(start_courier):
+    rules = 'auth:\n  rules: [{match: "strategy.{user_id}.**", subscribe: true}]\n'
+    courier = start_courier(REQUIRED, config=rules)
+    assert lives(ScriptedPeer(courier.port, "/ws/strategy.alice.s1", headers=bearer(mint("alice"))))
+    for channel in ("strategy.bob.s1", "strategy.s1", "global"):
+        assert reason(courier, f"/ws/{channel}", bearer(mint("alice"))) == "Unauthorized access to channel"
+
+
 def test_off_takes_no_notice_of_tokens(start_courier):
     courier = start_courier()
     assert lives(ScriptedPeer(courier.port, "/ws/user.bob", headers=bearer("nonsense")))

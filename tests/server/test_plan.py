@@ -12,7 +12,7 @@ ROWS = {
     "P01 token at connect": ["auth_entry::test_in_the_query", "auth_entry::test_each_is_accepted_and_closed_with_the_reason"],
     "P02 claims": ["auth_entry::test_claims_that_are_missing_are_refused"],
     "P03 channel authorisation": ["auth_entry::test_channels_of_the_table_open", "auth_entry::test_another_channel_is_refused_with_the_reason"],
-    "P04 ownership of strategies": ["auth_rights::test_the_tokens_own_list_decides_also_item_by_item", "auth_rights::test_revoked_and_narrowed_while_connected"],
+    "P04 ownership of strategies": ["auth_entry::test_strategies_of_others_are_refused_where_a_rule_says_whose_they_are"],
     "P05 user in the log": ["auth_entry::test_logs_name_the_user_and_keep_the_token"],
     "P06 text ping and pong": ["dialect_courier::test_a_whole_conversation", "dialect_courier::test_javascript_subscriber_lives_through_the_heartbeat"],
     "P07 settings of auth": ["auth_entry::test_off_takes_no_notice_of_tokens", "keys_and_tokens::test_token_says_what_was_asked_and_is_signed_with_the_secret"],

@@ -2,7 +2,7 @@
 //! a turn that did them would keep every subscriber of the shard waiting. They work in time that nobody else wants
 //! (`SCHED_IDLE`, sched(7)): a shard that has something to do takes the core from them at once, in the midst of a step. With a
 //! lower rank alone it waited for the step: with 1,000 RSA 2048 handshakes a second on two cores, p99 of live events was 1.6 to
-//! 3.2 times the usual one, and is 1.3 times it. Where the shards leave no time, steps gather, and a thread of lower rank that
+//! 3.2 times the usual one, and is 1.3 to 1.7 times it. Where the shards leave no time, steps gather, and a thread of lower rank that
 //! sleeps otherwise does them: newcomers get a quarter of a core then, and not nothing. A shard has so many steps under way; what is
 //! beyond waits with the shard, in the order of arrival.
 use std::panic::{AssertUnwindSafe, catch_unwind};
