@@ -3,7 +3,7 @@
 use super::Options;
 use super::origin::Allowed;
 use super::quota::{EXPOSED, Shown};
-use crate::wire::http::{self, Head, Response};
+use crate::wire::http::{self, Head, Letterhead, Response};
 
 /// How an answer is to be written.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Form {
     }
 }
 
-/// Most answers are of this type.
+/// Most answers are of this type, and [`Letterhead`]s say so.
 pub const JSON: &str = "application/json";
 
 /// An answer, but for how it is written.
@@ -79,7 +79,17 @@ pub const PAGE_FIELDS: [(&str, &str); 5] = [
     ("Referrer-Policy", "no-referrer"),
 ];
 
-pub(super) fn write(form: &Form, answer: &Answer<'_>, date: &str, out: &mut Vec<u8>) {
+/// Writes the answer that nearly all requests get: 200 and JSON.
+pub(super) fn write_json(form: &Form, body: &[u8], letterhead: &Letterhead, out: &mut Vec<u8>) {
+    let usual = form.minor == 1 && !(form.close || form.head_only || form.page);
+    if usual && form.origin.is_none() && form.quota.is_none() {
+        return letterhead.answer(body, out);
+    }
+    write(form, &Answer { status: 200, content_type: Some(JSON), fields: &[], body }, letterhead, out);
+}
+
+#[inline(never)]
+pub(super) fn write(form: &Form, answer: &Answer<'_>, letterhead: &Letterhead, out: &mut Vec<u8>) {
     let mut more;
     let fields = match (&form.origin, form.page, &form.quota) {
         (None, false, None) => answer.fields,
@@ -102,7 +112,7 @@ pub(super) fn write(form: &Form, answer: &Answer<'_>, date: &str, out: &mut Vec<
         close: form.close,
         minor: form.minor,
         head_only: form.head_only,
-        date,
+        date: letterhead.date(),
     };
     response.write(out);
 }

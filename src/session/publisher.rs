@@ -2,10 +2,10 @@
 //! 9.3.2) though some wait for other shards, and knows how long it may stay silent. It holds no buffer while a
 //! request arrives whole, which is the rule.
 
-use super::answer::write;
+use super::answer::{write, write_json};
 use super::refusal::Refusal;
 use super::{Options, admission};
-use crate::wire::http::{self, Body, CONTINUE, Framing, Head};
+use crate::wire::http::{self, Body, CONTINUE, Framing, Head, Letterhead};
 use std::collections::VecDeque;
 
 pub use super::answer::{Answer, Form, JSON, PAGE_FIELDS};
@@ -272,20 +272,27 @@ impl Publisher {
     }
 
     /// Writes an answer, in its turn.
-    pub fn answer(&mut self, form: &Form, response: Answer<'_>, date: &str) {
-        if form.close {
-            self.closing = true;
-        }
+    pub fn answer(&mut self, form: &Form, response: Answer<'_>, letterhead: &Letterhead) {
+        self.answer_by(form, |out| write(form, &response, letterhead, out));
+    }
+
+    /// Writes the answer that nearly all requests get, in its turn: 200 and this JSON.
+    pub fn answer_json(&mut self, form: &Form, body: &[u8], letterhead: &Letterhead) {
+        self.answer_by(form, |out| write_json(form, body, letterhead, out));
+    }
+
+    fn answer_by(&mut self, form: &Form, write: impl FnOnce(&mut Vec<u8>)) {
+        self.closing |= form.close;
         if self.slots.is_empty() {
-            return write(form, &response, date, &mut self.out);
+            return write(&mut self.out);
         }
         let mut bytes = Vec::new();
-        write(form, &response, date, &mut bytes);
+        write(&mut bytes);
         self.slots.push_back(Slot::Ready(bytes));
     }
 
     /// Answers with a refusal.
-    pub fn refuse(&mut self, form: &Form, refusal: &Refusal, date: &str) {
+    pub fn refuse(&mut self, form: &Form, refusal: &Refusal, letterhead: &Letterhead) {
         let mut form = form.clone();
         form.close |= refusal.close;
         let fields: Vec<(&str, &str)> = refusal.fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
@@ -295,7 +302,7 @@ impl Publisher {
             fields: &fields,
             body: &refusal.body(form.problem),
         };
-        self.answer(&form, answer, date);
+        self.answer(&form, answer, letterhead);
     }
 
     /// The number that [`Publisher::answer_later`] will give to the next request.
@@ -313,18 +320,15 @@ impl Publisher {
 
     /// Writes the answer to `request`; `make` is given what was kept with its place. Nothing is done when the
     /// request is not one of those that wait.
-    pub fn settle(&mut self, request: u32, date: &str, make: impl FnOnce(&[u8]) -> Settled) {
+    pub fn settle(&mut self, request: u32, letterhead: &Letterhead, make: impl FnOnce(&[u8]) -> Settled) {
         let at = request.wrapping_sub(self.first) as usize;
         let Some(Slot::Waiting { form, context }) = self.slots.get(at) else { return };
         let mut bytes = Vec::new();
         match make(context) {
-            Settled::Json(body) => {
-                let answer = Answer { status: 200, content_type: Some(JSON), fields: &[], body: &body };
-                write(form, &answer, date, &mut bytes);
-            }
+            Settled::Json(body) => write_json(form, &body, letterhead, &mut bytes),
             Settled::Status(status, body) => {
                 let answer = Answer { status, content_type: Some(JSON), fields: &[], body: &body };
-                write(form, &answer, date, &mut bytes);
+                write(form, &answer, letterhead, &mut bytes);
             }
             Settled::Refused(refusal) => {
                 let fields: Vec<(&str, &str)> =
@@ -332,7 +336,7 @@ impl Publisher {
                 let content_type = Some(Refusal::content_type(form.problem));
                 let body = refusal.body(form.problem);
                 let answer = Answer { status: refusal.status, content_type, fields: &fields, body: &body };
-                write(form, &answer, date, &mut bytes);
+                write(form, &answer, letterhead, &mut bytes);
             }
         }
         self.slots[at] = Slot::Ready(bytes);
@@ -388,7 +392,11 @@ mod tests {
         let half = b"POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
         assert!(matches!(publisher.next(half, &options, 0), Next::Wait));
         assert_eq!(publisher.silence(&options, options.body_us), Silence::Timeout);
-        publisher.refuse(&Form::broken(), &Refusal::new(503, "Server overloaded", "later"), "");
+        publisher.refuse(
+            &Form::broken(),
+            &Refusal::new(503, "Server overloaded", "later"),
+            &Letterhead::undated(JSON),
+        );
         assert_eq!(publisher.silence(&options, options.body_us), Silence::Idle);
     }
 }

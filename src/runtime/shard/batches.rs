@@ -11,7 +11,7 @@ use crate::session::Refusal;
 use crate::session::admission::{self, Admitted, Said};
 use crate::session::batch::{self, Results};
 use crate::session::cloudevents::{self, Mode};
-use crate::session::publisher::{Answer, Form, JSON, Publisher, Settled};
+use crate::session::publisher::{Form, Publisher, Settled};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 use crate::wire::http::Head;
@@ -156,10 +156,7 @@ impl<D: Driver> Shard<D> {
             }
         }
         if results.is_complete() {
-            let body = results.body();
-            let answer = Answer { status: 200, content_type: Some(JSON), fields: &[], body: &body };
-            let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
-            return publisher.answer(&form, answer, date);
+            return publisher.answer_json(&form, &results.body(), &self.letterhead);
         }
         publisher.answer_later(form, &[]);
         self.under_way.batches.insert((key, request), results);

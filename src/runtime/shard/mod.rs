@@ -46,11 +46,12 @@ use crate::mailbox::drain::Stage;
 use crate::mailbox::lanes::Port;
 use crate::mailbox::pulse::Pulse;
 use crate::metrics::ShardState;
+use crate::session::answer::JSON;
 use crate::session::dialect::compressed::compress_from;
 use crate::stdx::clock::{Now, TimeText, earlier};
 use crate::stdx::slab::{Key, Slab};
 use crate::stdx::wheel::Wheel;
-use crate::wire::http::imf_fixdate;
+use crate::wire::http::Letterhead;
 use crate::wire::websocket::deflate::Inflater;
 use connection::Protocol;
 use outlet::Sockets;
@@ -113,8 +114,7 @@ pub struct Shard<D: Driver> {
     stage_done: bool,
     drain_since_us: u64,
     random: u64,
-    date: [u8; 29],
-    date_s: u64,
+    letterhead: Letterhead,
     /// The time of this turn, for answers.
     time_text: TimeText,
     scratch: Vec<u8>,
@@ -164,8 +164,7 @@ impl<D: Driver> Shard<D> {
             stage_done: false,
             drain_since_us: 0,
             random,
-            date: [b' '; 29],
-            date_s: u64::MAX,
+            letterhead: Letterhead::undated(JSON),
             time_text: TimeText::default(),
             scratch: vec![0; SCRATCH_BYTES],
             decoded: Vec::new(),
@@ -486,13 +485,9 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// The value of the `Date` field, formatted once a second.
+    /// What answers begin with, written once a second.
     fn refresh_date(&mut self, now: Now) {
-        let seconds = now.unix_ms / 1000;
-        if seconds != self.date_s {
-            self.date_s = seconds;
-            imf_fixdate(seconds, &mut self.date);
-        }
+        self.letterhead.tell_time(now.unix_ms / 1000);
     }
 
     /// Random bits: to spread closes in time, and for ids that are no secrets.

@@ -13,7 +13,7 @@ use crate::session::Refusal;
 use crate::session::admission::{self, Admitted, Said};
 use crate::session::batch::{self};
 use crate::session::cloudevents::{self, Mode};
-use crate::session::publisher::{Answer, Form, JSON, Publisher, Settled};
+use crate::session::publisher::{Form, Publisher, Settled};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 use crate::wire::http::Head;
@@ -126,9 +126,7 @@ impl<D: Driver> Shard<D> {
                 );
                 self.finish_answer(&published, keep);
                 let body = published.first.as_deref().unwrap_or(&self.answer);
-                let answer = Answer { status: 200, content_type: Some(JSON), fields: &[], body };
-                let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
-                publisher.answer(&form, answer, date);
+                publisher.answer_json(&form, body, &self.letterhead);
             }
             Outcome::Waiting => {
                 admission::write_answer_head(

@@ -40,8 +40,7 @@ impl<D: Driver> Shard<D> {
             }
         };
         let answer = Answer { status, content_type: Some(JSON), fields: &[], body: &body };
-        let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
-        publisher.answer(&form, answer, date);
+        publisher.answer(&form, answer, &self.letterhead);
     }
 
     pub(super) fn document(&mut self, publisher: &mut Publisher, form: &Form, document: Document) {
@@ -50,9 +49,7 @@ impl<D: Driver> Shard<D> {
             Document::OpenApi => &documents.openapi,
             Document::AsyncApi => &documents.asyncapi,
         };
-        let answer = Answer { status: 200, content_type: Some(JSON), fields: &[], body };
-        let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
-        publisher.answer(form, answer, date);
+        publisher.answer_json(form, body, &self.letterhead);
     }
 
     /// All shards have counted themselves.

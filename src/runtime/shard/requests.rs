@@ -154,13 +154,9 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn date(&self) -> &str {
-        std::str::from_utf8(&self.date).expect("formatted as ASCII")
-    }
-
     pub(super) fn refuse(&mut self, publisher: &mut Publisher, form: &Form, refusal: &Refusal) {
         self.hub.counters.requests_refused += 1;
-        publisher.refuse(form, refusal, self.date());
+        publisher.refuse(form, refusal, &self.letterhead);
     }
 
     fn serve(
@@ -250,7 +246,7 @@ impl<D: Driver> Shard<D> {
         self.refresh_date(now);
         let key = origin.connection;
         let Some(mut publisher) = self.take_publisher(key) else { return };
-        publisher.settle(origin.request, self.date(), make);
+        publisher.settle(origin.request, &self.letterhead, make);
         self.put_back(key, publisher, now);
         self.resume(driver, key, now);
     }
@@ -284,8 +280,7 @@ impl<D: Driver> Shard<D> {
             ]);
         }
         let answer = Answer { status: 204, content_type: None, fields: &fields, body: b"" };
-        let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
-        publisher.answer(form, answer, date);
+        publisher.answer(form, answer, &self.letterhead);
     }
 
     /// Writes the answers of this turn, one send per publisher.

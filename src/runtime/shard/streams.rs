@@ -72,8 +72,7 @@ impl<D: Driver> Shard<D> {
         let form = AnswerForm::of(head, &self.options.session);
         let fields: Vec<(&str, &str)> =
             form.origin.iter().flat_map(Allowed::fields).chain(PAGE_FIELDS).collect();
-        let date = std::str::from_utf8(&self.date).expect("formatted as ASCII");
-        sse::write_head(date, &fields, &mut greeting);
+        sse::write_head(self.letterhead.date(), &fields, &mut greeting);
         sse::write_retry(STREAM_RETRY_MS, &mut greeting);
         self.hub.admit(key);
         let cloud =

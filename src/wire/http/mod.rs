@@ -16,7 +16,7 @@ mod target;
 pub use body::{Body, EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX};
 pub use head::{EMPTY_LINES_MAX, FIELDS_MAX, Framing, HEAD_BYTES_MAX, Head, Upgrade, head};
 pub use method::Method;
-pub use response::{CONTINUE, Response, imf_fixdate, reason};
+pub use response::{CONTINUE, Letterhead, Response, imf_fixdate, reason};
 pub use target::{percent_decode, query};
 
 /// Why a request is not served. Answer with `status`, then close.
