@@ -1,6 +1,6 @@
 //! Request heads: the same answer whole and in pieces, and no head that a stricter look would have refused.
 #![no_main]
-use courier::wire::http::{FIELDS_MAX, Framing, HEAD_BYTES_MAX, Head, head};
+use courier::wire::http::{FIELDS_MAX, Framing, HEAD_BYTES_MAX, Head, Seen, head};
 
 /// What requests are made of. Input bytes from 0x80 on pick one; the others stand for themselves.
 const PIECES: [&[u8]; 52] = [
@@ -76,7 +76,10 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     };
     assert_eq!(in_pieces, whole);
     match whole {
-        Ok(Some(head)) => check(&text, &head),
+        Ok(Some(head)) => {
+            check(&text, &head);
+            check_again(&text, &head, seed, data);
+        }
         Ok(None) => assert!(text.len() < HEAD_BYTES_MAX),
         Err(refusal) => assert!([400, 417, 431, 501, 505].contains(&refusal.status)),
     }
@@ -93,6 +96,27 @@ fn assemble(data: &[u8]) -> Vec<u8> {
         }
     }
     text
+}
+
+/// A head that is taken for one whose lines came before means what it would have meant without.
+fn check_again(text: &[u8], read: &Head, seed: u8, data: &[u8]) {
+    let Some(seen) = Seen::of(read) else { return };
+    let mut others = vec![text.to_vec()];
+    for (number, &byte) in data.iter().enumerate().take(16) {
+        let at = (usize::from(seed) * (number + 1) * 7 + usize::from(byte) * 3) % text.len();
+        let mut changed = text.to_vec();
+        changed[at] = byte;
+        others.push(changed);
+        let mut longer = text.to_vec();
+        longer.insert(at, if number % 2 == 0 { b'0' + byte % 10 } else { byte });
+        others.push(longer);
+    }
+    for other in others {
+        let mut again = Head::default();
+        if again.read_again(&other, &seen) {
+            assert_eq!(head(&other), Ok(Some(again)));
+        }
+    }
 }
 
 /// A second, naive reading of a head that was let through.

@@ -1,8 +1,8 @@
 //! How answers to requests are written: what the request wants of their form, and what browsers are told with them.
 
-use super::Options;
 use super::origin::Allowed;
 use super::quota::{EXPOSED, Shown};
+use super::{Options, Refusal};
 use crate::wire::http::{self, Head, Letterhead, Response};
 
 /// How an answer is to be written.
@@ -115,4 +115,35 @@ pub(super) fn write(form: &Form, answer: &Answer<'_>, letterhead: &Letterhead, o
         date: letterhead.date(),
     };
     response.write(out);
+}
+
+pub(super) fn write_refusal(form: &Form, refusal: &Refusal, letterhead: &Letterhead, out: &mut Vec<u8>) {
+    let fields: Vec<(&str, &str)> = refusal.fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    let content_type = Some(Refusal::content_type(form.problem));
+    let body = refusal.body(form.problem);
+    let answer = Answer { status: refusal.status, content_type, fields: &fields, body: &body };
+    write(form, &answer, letterhead, out);
+}
+
+/// An answer of another moment.
+pub enum Settled {
+    /// 200 with this body.
+    Json(Vec<u8>),
+    /// Another status with a JSON body.
+    Status(u16, Vec<u8>),
+    /// Not done after all.
+    Refused(Refusal),
+}
+
+impl Settled {
+    pub(super) fn write(&self, form: &Form, letterhead: &Letterhead, out: &mut Vec<u8>) {
+        match self {
+            Settled::Json(body) => write_json(form, body, letterhead, out),
+            Settled::Status(status, body) => {
+                let answer = Answer { status: *status, content_type: Some(JSON), fields: &[], body };
+                write(form, &answer, letterhead, out);
+            }
+            Settled::Refused(refusal) => write_refusal(form, refusal, letterhead, out),
+        }
+    }
 }

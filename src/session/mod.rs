@@ -11,6 +11,7 @@ pub mod cloudevents;
 pub mod command;
 pub mod credentials;
 pub mod dialect;
+pub mod habits;
 pub mod heartbeat;
 pub mod history;
 pub mod letters;

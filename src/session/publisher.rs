@@ -2,13 +2,14 @@
 //! 9.3.2) though some wait for other shards, and knows how long it may stay silent. It holds no buffer while a
 //! request arrives whole, which is the rule.
 
-use super::answer::{write, write_json};
+use super::answer::{write, write_json, write_refusal};
+use super::habits::Habits;
 use super::refusal::Refusal;
 use super::{Options, admission};
-use crate::wire::http::{self, Body, CONTINUE, Framing, Head, Letterhead};
+use crate::wire::http::{Body, CONTINUE, Framing, Head, Letterhead, Seen};
 use std::collections::VecDeque;
 
-pub use super::answer::{Answer, Form, JSON, PAGE_FIELDS};
+pub use super::answer::{Answer, Form, JSON, PAGE_FIELDS, Settled};
 
 /// Requests of one connection that may wait for their answers; further ones are not read until some are done.
 pub const PIPELINE_MAX: usize = 64;
@@ -23,8 +24,8 @@ pub enum Next<'b> {
     Wait,
     /// So many bytes are taken; call again with the rest.
     Consumed(usize),
-    /// A request whose body stands in the bytes.
-    Whole { head: Head<'b>, body: &'b [u8], consumed: usize },
+    /// A request whose body stands in the bytes; its head was read.
+    Whole { body: &'b [u8], consumed: usize },
     /// A request whose body came in chunks.
     Chunked { request: Box<ChunkedRequest>, consumed: usize },
     /// Answer in this form, then close.
@@ -88,6 +89,8 @@ pub struct Publisher {
     form: Option<Box<Form>>,
     /// Its peer waits to be asked for the body, and earlier answers go first.
     wants_continue: bool,
+    /// What it says each time.
+    pub habits: Habits,
 }
 
 impl Publisher {
@@ -111,6 +114,7 @@ impl Publisher {
             listed: false,
             form: None,
             wants_continue: false,
+            habits: Habits::default(),
         }
     }
 
@@ -142,8 +146,15 @@ impl Publisher {
             && (self.slots.len() >= PIPELINE_MAX || self.out.len() - self.out_sent > ANSWER_BYTES_MAX)
     }
 
-    /// Finds the next request in `bytes`. One that breaks the protocol is refused for good.
-    pub fn next<'b>(&mut self, bytes: &'b [u8], options: &Options, now_us: u64) -> Next<'b> {
+    /// Finds the next request in `bytes`, and puts its head into `head`. One that breaks the protocol is refused for good.
+    pub fn next<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        seen: Option<&'b Seen>,
+        head: &mut Head<'b>,
+        options: &Options,
+        now_us: u64,
+    ) -> Next<'b> {
         if self.closing || bytes.len() < self.needed.max(1) {
             return Next::Wait;
         }
@@ -151,61 +162,72 @@ impl Publisher {
             self.held = true;
             return Next::Wait;
         }
-        match self.advance(bytes, options, now_us) {
+        if self.chunked.is_none() && seen.is_some_and(|seen| head.read_again(bytes, seen)) {
+            self.habits.confirm();
+            return self.with_head(bytes, head, options, now_us);
+        }
+        match self.advance(bytes, head, options, now_us) {
             Ok(next) => next,
             Err(refusal) => Next::Refused(refusal, self.form()),
         }
     }
 
-    fn advance<'b>(&mut self, bytes: &'b [u8], options: &Options, now_us: u64) -> Result<Next<'b>, Refusal> {
+    fn advance<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        head: &mut Head<'b>,
+        options: &Options,
+        now_us: u64,
+    ) -> Result<Next<'b>, Refusal> {
         if self.chunked.is_some() {
             return self.feed_chunked(bytes, options, now_us);
         }
-        let idle = self.needed == 0;
-        let Some(head) = http::head(bytes)? else {
-            if idle {
+        if !head.read(bytes)? {
+            if self.needed == 0 {
                 self.since_us = now_us;
             }
             self.needed = bytes.len() + 1;
             return Ok(Next::Wait);
-        };
-        match head.framing {
-            Framing::None => self.whole(head, bytes, 0, now_us),
-            Framing::Length(length) => {
-                let max = options.event_bytes_max;
-                if length > max as u64 {
-                    let refusal = admission::too_large("event", length, max).closing();
-                    return Ok(Next::Refused(refusal, Form::of(&head, options)));
-                }
-                let (at, length) = (head.len, length as usize);
-                if bytes.len() < at + length {
-                    self.await_body(&head, options, now_us);
-                    self.needed = at + length;
-                    return Ok(Next::Wait);
-                }
-                self.whole(head, bytes, length, now_us)
-            }
-            Framing::Chunked => {
-                self.await_body(&head, options, now_us);
-                let rest = Body::new(Framing::Chunked);
-                let kept = bytes[..head.len].to_vec();
-                self.chunked = Some(Box::new(ChunkedRequest { head: kept, body: Vec::new(), rest }));
-                self.needed = 0;
-                Ok(Next::Consumed(head.len))
-            }
         }
+        let next = self.with_head(bytes, head, options, now_us);
+        if matches!(next, Next::Whole { .. }) {
+            self.habits.learn(head);
+        }
+        Ok(next)
     }
 
-    fn whole<'b>(
+    /// A head is whole; is its body?
+    fn with_head<'b>(
         &mut self,
-        head: Head<'b>,
         bytes: &'b [u8],
-        length: usize,
+        head: &Head<'b>,
+        options: &Options,
         now_us: u64,
-    ) -> Result<Next<'b>, Refusal> {
-        let consumed = head.len + length;
+    ) -> Next<'b> {
+        let length = match head.framing {
+            Framing::None => 0,
+            Framing::Length(length) => length,
+            Framing::Chunked => {
+                self.await_body(head, options, now_us);
+                let (kept, rest) = (bytes[..head.len].to_vec(), Body::new(Framing::Chunked));
+                self.chunked = Some(Box::new(ChunkedRequest { head: kept, body: Vec::new(), rest }));
+                self.needed = 0;
+                return Next::Consumed(head.len);
+            }
+        };
+        let max = options.event_bytes_max;
+        if length > max as u64 {
+            let refusal = admission::too_large("event", length, max).closing();
+            return Next::Refused(refusal, Form::of(head, options));
+        }
+        let consumed = head.len + length as usize;
+        let Some(body) = bytes.get(head.len..consumed) else {
+            self.await_body(head, options, now_us);
+            self.needed = consumed;
+            return Next::Wait;
+        };
         self.begin_anew(now_us);
-        Ok(Next::Whole { body: &bytes[head.len..consumed], head, consumed })
+        Next::Whole { body, consumed }
     }
 
     fn begin_anew(&mut self, now_us: u64) {
@@ -216,6 +238,7 @@ impl Publisher {
         self.since_us = now_us;
     }
 
+    #[cold]
     fn await_body(&mut self, head: &Head<'_>, options: &Options, now_us: u64) {
         if !self.in_body {
             self.in_body = true;
@@ -238,6 +261,7 @@ impl Publisher {
         self.form.as_ref().map_or_else(Form::broken, |form| Form::clone(form))
     }
 
+    #[cold]
     fn feed_chunked<'b>(
         &mut self,
         bytes: &'b [u8],
@@ -295,14 +319,7 @@ impl Publisher {
     pub fn refuse(&mut self, form: &Form, refusal: &Refusal, letterhead: &Letterhead) {
         let mut form = form.clone();
         form.close |= refusal.close;
-        let fields: Vec<(&str, &str)> = refusal.fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        let answer = Answer {
-            status: refusal.status,
-            content_type: Some(Refusal::content_type(form.problem)),
-            fields: &fields,
-            body: &refusal.body(form.problem),
-        };
-        self.answer(&form, answer, letterhead);
+        self.answer_by(&form, |out| write_refusal(&form, refusal, letterhead, out));
     }
 
     /// The number that [`Publisher::answer_later`] will give to the next request.
@@ -324,21 +341,7 @@ impl Publisher {
         let at = request.wrapping_sub(self.first) as usize;
         let Some(Slot::Waiting { form, context }) = self.slots.get(at) else { return };
         let mut bytes = Vec::new();
-        match make(context) {
-            Settled::Json(body) => write_json(form, &body, letterhead, &mut bytes),
-            Settled::Status(status, body) => {
-                let answer = Answer { status, content_type: Some(JSON), fields: &[], body: &body };
-                write(form, &answer, letterhead, &mut bytes);
-            }
-            Settled::Refused(refusal) => {
-                let fields: Vec<(&str, &str)> =
-                    refusal.fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
-                let content_type = Some(Refusal::content_type(form.problem));
-                let body = refusal.body(form.problem);
-                let answer = Answer { status: refusal.status, content_type, fields: &fields, body: &body };
-                write(form, &answer, letterhead, &mut bytes);
-            }
-        }
+        make(context).write(form, letterhead, &mut bytes);
         self.slots[at] = Slot::Ready(bytes);
         while let Some(Slot::Ready(bytes)) = self.slots.front() {
             self.out.extend_from_slice(bytes);
@@ -370,16 +373,6 @@ impl Publisher {
     }
 }
 
-/// An answer of another moment.
-pub enum Settled {
-    /// 200 with this body.
-    Json(Vec<u8>),
-    /// Another status with a JSON body.
-    Status(u16, Vec<u8>),
-    /// Not done after all.
-    Refused(Refusal),
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,7 +383,7 @@ mod tests {
         let options = options();
         let mut publisher = Publisher::new(0);
         let half = b"POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
-        assert!(matches!(publisher.next(half, &options, 0), Next::Wait));
+        assert!(matches!(publisher.next(half, None, &mut Head::default(), &options, 0), Next::Wait));
         assert_eq!(publisher.silence(&options, options.body_us), Silence::Timeout);
         publisher.refuse(
             &Form::broken(),

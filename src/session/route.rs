@@ -130,6 +130,19 @@ impl Route<'_> {
 /// 404 for an unknown path, 405 for a known one with another method, 400 for a bad channel name, except on a
 /// socket, where a page can read a reason to close but no status.
 pub fn route<'r>(head: &Head<'r>, echo: bool, scratch: &'r mut Vec<u8>) -> Result<Route<'r>, Refusal> {
+    // The one path that is asked for all the time: a valid name holds no escape and no further `/`.
+    if let Some(name) = head.path.strip_prefix("/publish/")
+        && head.method == Method::Post
+        && name != "batch"
+        && Channel::check(name).is_ok()
+    {
+        return Ok(Route::Publish(Some(name)));
+    }
+    other(head, echo, scratch)
+}
+
+#[cold]
+fn other<'r>(head: &Head<'r>, echo: bool, scratch: &'r mut Vec<u8>) -> Result<Route<'r>, Refusal> {
     if head.path == "*" {
         // About the server as a whole (RFC 9110 9.3.7); no other method has this target.
         return Ok(Route::Options("GET, HEAD, POST, OPTIONS"));
@@ -149,13 +162,6 @@ pub fn route<'r>(head: &Head<'r>, echo: bool, scratch: &'r mut Vec<u8>) -> Resul
 
 /// The line of the table that a path is on, and the channel's name as it stands there.
 fn find<'r>(path: &'r str, echo: bool) -> Option<(Route<'r>, Option<&'r str>)> {
-    // The one path that is asked for all the time.
-    if let Some(raw) = path.strip_prefix("/publish/")
-        && !raw.contains('/')
-        && raw != "batch"
-    {
-        return Some((Route::Publish(None), Some(raw)));
-    }
     let exact = ROUTES.iter().find(|(known, _)| *known == path).map(|(_, route)| (*route, None));
     let found = exact.or_else(|| {
         ROUTES.iter().find_map(|(known, route)| {

@@ -86,15 +86,18 @@ impl<D: Driver> Shard<D> {
         buffer: &[u8],
         now: Now,
     ) -> (usize, Fate) {
+        let seen = publisher.habits.take();
+        let mut head = Head::default();
         let mut at = 0;
-        loop {
-            let fate = match publisher.next(&buffer[at..], &self.options.session, now.steady_us) {
-                Next::Wait => return (at, Fate::Stays),
+        let fate = loop {
+            let (rest, options) = (&buffer[at..], &self.options.session);
+            let fate = match publisher.next(rest, seen.as_deref(), &mut head, options, now.steady_us) {
+                Next::Wait => break Fate::Stays,
                 Next::Consumed(n) => {
                     at += n;
                     Fate::Stays
                 }
-                Next::Whole { head, body, consumed } => {
+                Next::Whole { body, consumed } => {
                     at += consumed;
                     self.serve(driver, key, publisher, &head, body, now)
                 }
@@ -110,9 +113,11 @@ impl<D: Driver> Shard<D> {
                 }
             };
             if fate == Fate::Changed {
-                return (at, fate);
+                break fate;
             }
-        }
+        };
+        publisher.habits.put_back(seen);
+        (at, fate)
     }
 
     /// Counts what the connection keeps now against the shard's budget.

@@ -7,6 +7,7 @@ use super::Refusal;
 use super::fields::Fields;
 use super::malformed::{BARE_LF, MALFORMED_LINE, bare_lf, refusal};
 use super::method::Method;
+use super::seen::Seen;
 use super::target::Target;
 use httparse::{Request, Status};
 use std::mem::MaybeUninit;
@@ -23,9 +24,10 @@ pub const FIELDS_MAX: usize = 100;
 pub const EMPTY_LINES_MAX: usize = 4;
 
 /// How the end of a request body is found (RFC 9112 6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Framing {
     /// No body.
+    #[default]
     None,
     /// `Content-Length`, bytes.
     Length(u64),
@@ -34,7 +36,7 @@ pub enum Framing {
 }
 
 /// A request head. Borrows the bytes it was read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head<'b> {
     /// The method; never CONNECT, which is refused.
     pub method: Method,
@@ -100,18 +102,37 @@ pub struct Upgrade<'b> {
 /// 400 for what breaks RFC 9112, 417 for an unknown expectation, 431 beyond `HEAD_BYTES_MAX` or `FIELDS_MAX`, 501
 /// for an unknown transfer coding, 505 for a version other than 1.0 and 1.1.
 pub fn head<'b>(bytes: &'b [u8]) -> Result<Option<Head<'b>>, Refusal> {
-    let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
-    let start = skip_empty_lines(window)?;
-    let text = &window[start..];
-    let mut storage = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut request = Request::new(&mut []);
-    match request.parse_with_uninit_headers(text, &mut storage) {
-        Ok(Status::Complete(len)) => {
-            refuse_bare_lf_at_line_ends(&text[..len], &request)?;
-            read(&request, start, &text[..len]).map(Some)
+    let mut head = Head::default();
+    Ok(head.read(bytes)?.then_some(head))
+}
+
+impl<'b> Head<'b> {
+    /// As [`head`], but where the head is to stand: it is large, and moves of it would cost as much as a fifth of reading
+    /// it. Answers whether it is whole; if it is not, what stood there before does.
+    ///
+    /// # Errors
+    /// As [`head`].
+    pub fn read(&mut self, bytes: &'b [u8]) -> Result<bool, Refusal> {
+        let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
+        let start = skip_empty_lines(window)?;
+        let text = &window[start..];
+        let mut storage = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut request = Request::new(&mut []);
+        match request.parse_with_uninit_headers(text, &mut storage) {
+            Ok(Status::Complete(len)) => {
+                refuse_bare_lf_at_line_ends(&text[..len], &request)?;
+                read(&request, start, &text[..len], self)?;
+                Ok(true)
+            }
+            Ok(Status::Partial) => incomplete(window, text),
+            Err(error) => refusal(error, text).map_or_else(|| incomplete(window, text), Err),
         }
-        Ok(Status::Partial) => incomplete(window, text),
-        Err(error) => refusal(error, text).map_or_else(|| incomplete(window, text), Err),
+    }
+
+    /// As [`Head::read`] on a connection on which `seen` came before. Answers whether it has come again; if it has not,
+    /// nothing is said of these bytes.
+    pub fn read_again(&mut self, bytes: &'b [u8], seen: &'b Seen) -> bool {
+        seen.read(bytes, self)
     }
 }
 
@@ -146,18 +167,24 @@ fn offset(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr().addr() - whole.as_ptr().addr()
 }
 
-fn incomplete<'b>(window: &[u8], text: &[u8]) -> Result<Option<Head<'b>>, Refusal> {
+#[cold]
+fn incomplete(window: &[u8], text: &[u8]) -> Result<bool, Refusal> {
     if bare_lf(text).is_some() {
         Err(BARE_LF)
     } else if window.len() == HEAD_BYTES_MAX {
         Err(Refusal { status: 431, error: "Head too large", message: "The request head exceeds 16 KiB" })
     } else {
-        Ok(None)
+        Ok(false)
     }
 }
 
 /// The meaning of a head whose grammar `httparse` has seen to.
-fn read<'b>(request: &Request<'_, 'b>, start: usize, text: &'b [u8]) -> Result<Head<'b>, Refusal> {
+fn read<'b>(
+    request: &Request<'_, 'b>,
+    start: usize,
+    text: &'b [u8],
+    into: &mut Head<'b>,
+) -> Result<(), Refusal> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(MALFORMED_LINE);
     };
@@ -172,7 +199,7 @@ fn read<'b>(request: &Request<'_, 'b>, start: usize, text: &'b [u8]) -> Result<H
     }
     let framing = fields.framing(minor)?;
     let first_line = request.headers.first().map_or(text.len(), |field| offset(text, field.name.as_bytes()));
-    Ok(Head {
+    *into = Head {
         method: Method::from_token(method),
         path: target.path,
         query: target.query,
@@ -196,7 +223,8 @@ fn read<'b>(request: &Request<'_, 'b>, start: usize, text: &'b [u8]) -> Result<H
         is_cloud_event: fields.is_cloud_event,
         is_traced: fields.is_traced,
         lines: &text[first_line..],
-    })
+    };
+    Ok(())
 }
 
 #[cfg(test)]

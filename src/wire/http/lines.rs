@@ -24,11 +24,11 @@ impl<'b> Head<'b> {
         fields(self.lines).filter_map(|(name, value)| Some((str::from_utf8(name).ok()?, value)))
     }
 
-    fn field(&self, name: &str) -> Option<&'b str> {
+    pub(super) fn field(&self, name: &str) -> Option<&'b str> {
         str::from_utf8(self.value(name)?).ok()
     }
 
-    fn value(&self, name: &str) -> Option<&'b [u8]> {
+    pub(super) fn value(&self, name: &str) -> Option<&'b [u8]> {
         fields(self.lines).find(|field| field.0.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.1)
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn bare_lf(text: &[u8]) -> Option<usize> {
 
 /// Why a head with this `error` is refused; `None` when the next bytes decide. If the lines before a bare LF have a
 /// mistake of their own, that came first.
+#[cold]
 pub(super) fn refusal(error: Error, text: &[u8]) -> Option<Refusal> {
     let Some(at) = bare_lf(text) else {
         return refusal_of(error, text);

@@ -1,7 +1,7 @@
 //! Request methods.
 
 /// Request method (RFC 9110 9.3), compared case-sensitively.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
     /// `GET`
     Get,
@@ -18,6 +18,7 @@ pub enum Method {
     /// `PATCH`
     Patch,
     /// Any further token.
+    #[default]
     Other,
 }
 

@@ -7,16 +7,20 @@
 mod body;
 mod fields;
 mod head;
+mod letterhead;
 mod lines;
 mod malformed;
 mod method;
 mod response;
+mod seen;
 mod target;
 
 pub use body::{Body, EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX};
 pub use head::{EMPTY_LINES_MAX, FIELDS_MAX, Framing, HEAD_BYTES_MAX, Head, Upgrade, head};
+pub use letterhead::Letterhead;
 pub use method::Method;
-pub use response::{CONTINUE, Letterhead, Response, imf_fixdate, reason};
+pub use response::{CONTINUE, Response, imf_fixdate, reason};
+pub use seen::{SEEN_BYTES_MAX, Seen};
 pub use target::{percent_decode, query};
 
 /// Why a request is not served. Answer with `status`, then close.

@@ -67,78 +67,6 @@ impl Response<'_> {
     }
 }
 
-/// What the usual answers of one second begin with, written once: 200, a date, JSON, kept alive as HTTP/1.1 is. Copying it
-/// saves most of what `Response::write` costs.
-#[derive(Debug)]
-pub struct Letterhead {
-    content_type: &'static str,
-    unix_seconds: u64,
-    date: String,
-    /// Up to where the number of `Content-Length` goes.
-    usual: Vec<u8>,
-}
-
-impl Letterhead {
-    /// Of no date yet.
-    pub fn undated(content_type: &'static str) -> Letterhead {
-        let (date, usual) = (String::new(), Vec::new());
-        let mut letterhead = Letterhead { content_type, unix_seconds: u64::MAX, date, usual };
-        letterhead.write();
-        letterhead
-    }
-
-    /// From now on the date is this, in seconds since 1970.
-    pub fn tell_time(&mut self, unix_seconds: u64) {
-        if unix_seconds != self.unix_seconds {
-            self.unix_seconds = unix_seconds;
-            self.renew();
-        }
-    }
-
-    #[cold]
-    fn renew(&mut self) {
-        let mut date = [0; 29];
-        imf_fixdate(self.unix_seconds, &mut date);
-        self.date.clear();
-        self.date.extend(date.map(char::from));
-        self.write();
-    }
-
-    fn write(&mut self) {
-        let usual = Response {
-            status: 200,
-            content_type: Some(self.content_type),
-            fields: &[],
-            body: b"",
-            close: false,
-            minor: 1,
-            head_only: false,
-            date: &self.date,
-        };
-        self.usual.clear();
-        usual.write(&mut self.usual);
-        let end = self.usual.len() - b"0\r\n\r\n".len();
-        self.usual.truncate(end);
-    }
-
-    /// `Date`, or nothing as long as none was told.
-    pub fn date(&self) -> &str {
-        &self.date
-    }
-
-    /// Appends the usual answer with this body.
-    pub fn answer(&self, body: &[u8], out: &mut Vec<u8>) {
-        const END: &[u8; 4] = b"\r\n\r\n";
-        let mut length = [0; DECIMAL_DIGITS_MAX + END.len()];
-        length[DECIMAL_DIGITS_MAX..].copy_from_slice(END);
-        let start = put_decimal(body.len(), &mut length[..DECIMAL_DIGITS_MAX]);
-        out.reserve(self.usual.len() + length.len() + body.len());
-        out.extend_from_slice(&self.usual);
-        out.extend_from_slice(&length[start..]);
-        out.extend_from_slice(body);
-    }
-}
-
 fn write_value(before: &[u8], value: &str, out: &mut Vec<u8>) {
     debug_assert!(!value.contains(['\r', '\n']), "a field value that would split the answer");
     out.extend_from_slice(before);
@@ -146,7 +74,7 @@ fn write_value(before: &[u8], value: &str, out: &mut Vec<u8>) {
 }
 
 /// Decimal digits of `usize::MAX` on 64 bits.
-const DECIMAL_DIGITS_MAX: usize = 20;
+pub(super) const DECIMAL_DIGITS_MAX: usize = 20;
 
 fn write_decimal(number: usize, out: &mut Vec<u8>) {
     let mut digits = [0; DECIMAL_DIGITS_MAX];
@@ -155,7 +83,7 @@ fn write_decimal(number: usize, out: &mut Vec<u8>) {
 }
 
 /// Puts the digits at the end of `into`, and answers where they start.
-fn put_decimal(mut number: usize, into: &mut [u8]) -> usize {
+pub(super) fn put_decimal(mut number: usize, into: &mut [u8]) -> usize {
     let mut start = into.len();
     loop {
         start -= 1;
@@ -307,27 +235,6 @@ mod tests {
             "HTTP/1.1 503 Service Unavailable\r\nDate: D\r\nRetry-After: 1\r\nX: \r\nContent-Length: 0\r\n\
              Connection: close\r\n\r\n"
         );
-    }
-
-    #[test]
-    fn the_usual_answer_is_the_one_that_is_written_out() {
-        let mut letterhead = Letterhead::undated("application/json");
-        for (unix_seconds, date) in [
-            (None, ""),
-            (Some(0), "Thu, 01 Jan 1970 00:00:00 GMT"),
-            (Some(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT"),
-        ] {
-            if let Some(unix_seconds) = unix_seconds {
-                letterhead.tell_time(unix_seconds);
-            }
-            assert_eq!(letterhead.date(), date);
-            for body in [&b""[..], b"{}", &[b'x'; 100], &[b'y'; 12_345]] {
-                let (mut usual, mut written) = (b"before".to_vec(), b"before".to_vec());
-                letterhead.answer(body, &mut usual);
-                Response { body, date, ..PLAIN }.write(&mut written);
-                assert_eq!(usual, written);
-            }
-        }
     }
 
     #[test]

@@ -15,24 +15,25 @@ pub(super) struct Target<'b> {
 
 impl<'b> Target<'b> {
     pub fn read(method: &str, raw: &'b str) -> Result<Target<'b>, Refusal> {
-        if !raw.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        let (end, path_bytes) = extent(raw.as_bytes());
+        if end < raw.len() {
             return Err(Refusal::bad("The target holds a character that must be percent-encoded"));
         }
         match (method, raw) {
             ("CONNECT", _) => Err(Refusal::bad("This server is not a proxy")),
             ("OPTIONS", "*") => Ok(Target { path: "*", query: "", authority: None }),
-            _ if raw.starts_with('/') => Ok(Target::of_path(raw, None)),
+            _ if raw.starts_with('/') => Ok(Target::split(raw, path_bytes, None)),
             _ => Target::absolute(method, raw),
         }
     }
 
-    fn of_path(raw: &'b str, authority: Option<&'b str>) -> Target<'b> {
-        // Byte by byte: a target is too short for the search that `split_once` sets up.
-        let end = raw.bytes().position(|byte| byte == b'?').unwrap_or(raw.len());
-        Target { path: &raw[..end], query: raw.get(end + 1..).unwrap_or_default(), authority }
+    fn split(raw: &'b str, path_bytes: usize, authority: Option<&'b str>) -> Target<'b> {
+        let query = raw.get(path_bytes + 1..).unwrap_or_default();
+        Target { path: &raw[..path_bytes], query, authority }
     }
 
     /// `http://host:port/path?query`, which a server must accept (RFC 9112 3.2.2).
+    #[cold]
     fn absolute(method: &str, raw: &'b str) -> Result<Target<'b>, Refusal> {
         const NEITHER: Refusal = Refusal::bad("The target is neither a path nor an http URI");
         let (scheme, rest) = raw.split_once("://").ok_or(NEITHER)?;
@@ -43,13 +44,37 @@ impl<'b> Target<'b> {
         if !authority_is_valid(authority) {
             return Err(Refusal::bad("The target's authority is not a host and port"));
         }
-        let mut target = Target::of_path(path, Some(authority));
+        let mut target = Target::split(path, extent(path.as_bytes()).1, Some(authority));
         if target.path.is_empty() {
             target.path = if method == "OPTIONS" && target.query.is_empty() { "*" } else { "/" };
         }
         Ok(target)
     }
 }
+
+/// How many of the bytes may stand in a target, and how many of these come before the first `?`.
+pub(super) fn extent(bytes: &[u8]) -> (usize, usize) {
+    let path_bytes = bytes.iter().position(|&byte| !IN_PATH[usize::from(byte)]).unwrap_or(bytes.len());
+    if bytes.get(path_bytes) != Some(&b'?') {
+        return (path_bytes, path_bytes);
+    }
+    let in_query = |byte: u8| IN_PATH[usize::from(byte)] || byte == b'?';
+    let end = bytes[path_bytes..].iter().position(|&byte| !in_query(byte));
+    (end.map_or(bytes.len(), |end| path_bytes + end), path_bytes)
+}
+
+/// The bytes of a target before its query: what is visible, but for the signs that end it.
+const IN_PATH: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    loop {
+        table[byte as usize] = byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
 
 /// `host[:port]` with a host that isn't empty (RFC 3986 3.2.2), without user information.
 pub(super) fn authority_is_valid(authority: &str) -> bool {
