@@ -77,7 +77,8 @@ fn publish(channel: Option<&str>, body: &[u8], stamp: Stamp) {
     let options = Options { stamp, ..options() };
     let limits = Limits { event_bytes_max: BYTES_MAX, payload_bytes_max: 500, metadata_bytes_max: 200 };
     let said = Said { channel, body, service: Some("a"), ..Said::default() };
-    match admit(&said, &limits, &options, NOW) {
+    let mut facts = Facts::default();
+    match admit(&said, &mut facts, &limits, &options, NOW) {
         Err(refusal) => {
             assert!(matches!(refusal.status, 400 | 413), "{refusal:?}");
             serde_json::from_slice::<Value>(&refusal.body(false)).expect("a refusal is JSON");
@@ -92,7 +93,7 @@ fn publish(channel: Option<&str>, body: &[u8], stamp: Stamp) {
             assert!(admitted.event.text().len() <= BYTES_MAX + 64);
             Facts::read(admitted.event.text()).expect("what goes out is an event");
             let mut answer = Vec::new();
-            write_answer_head(&admitted.channel, &admitted.facts, TimeText::default().at(NOW.unix_ms), &mut answer);
+            write_answer_head(&admitted.channel, admitted.facts, TimeText::default().at(NOW.unix_ms), &mut answer);
             write_answer_tail(courier::event::Position { epoch: 1, offset: 2 }, 3, None, &mut answer);
             let answer: Value = serde_json::from_slice(&answer).expect("the answer is JSON");
             assert_eq!(answer["channel"], &*admitted.channel);
@@ -107,7 +108,8 @@ fn others(body: &[u8]) {
     }
     let limits = Limits { event_bytes_max: BYTES_MAX, payload_bytes_max: 500, metadata_bytes_max: 200 };
     let said = Said { channel: Some("c"), body, ..Said::default() };
-    if let Ok(admitted) = cloudevents::admit(&said, &limits, &Options { stamp: Stamp::Never, ..options() }, NOW) {
+    let mut facts = Facts::default();
+    if let Ok(admitted) = cloudevents::admit(&said, &mut facts, &limits, &Options { stamp: Stamp::Never, ..options() }, NOW) {
         assert_eq!(admitted.event.payload(), body);
     }
 }

@@ -1,17 +1,13 @@
 //! What the hub must know of an event, read in one pass over its text and without a copy: that it is a JSON
 //! object with something in it, its type, its timestamp and its source. All else is forwarded unread.
 
+use super::Text;
 use super::walk::{Stray, Walk, Word};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use std::borrow::Cow;
+use serde::de::IgnoredAny;
 use std::fmt;
 
 /// The deepest nesting that is let through: what common JSON readers take without running out of stack.
 pub const DEPTH_MAX: usize = 128;
-
-/// A string value, or the fact that the value was something else.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Text<'e>(pub Option<Cow<'e, str>>);
 
 /// The facts of one event, borrowed from its text.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -61,62 +57,131 @@ impl<'e> Facts<'e> {
     /// # Errors
     /// [`BadEvent`] when `text` is not a non-empty JSON object.
     pub fn read(text: &'e str) -> Result<Facts<'e>, BadEvent> {
+        let mut facts = Facts::default();
+        facts.fill(text).map(|()| facts)
+    }
+
+    /// [`Facts::read`] where they are to stay: moving them costs as much as reading a member.
+    ///
+    /// # Errors
+    /// As [`Facts::read`]; then nothing of what is here counts.
+    pub fn fill(&mut self, text: &'e str) -> Result<(), BadEvent> {
         let mut walk = Walk::new(text);
         if walk.ahead() != b'{' {
             return Err(not_an_object(text));
         }
-        let facts = Facts::walk(&mut walk).and_then(|facts| walk.end().map(|()| facts));
-        match facts {
-            Ok(facts) if facts.is_empty() => Err(BadEvent::Empty),
-            Ok(facts) => Ok(facts),
-            Err(Stray::TooDeep) => Err(BadEvent::TooDeep),
-            Err(Stray::Syntax) => Err(BadEvent::Syntax(syntax_words(text))),
+        match self.walk(&mut walk).and_then(|()| walk.end()) {
+            Ok(()) if self.is_empty() => Err(BadEvent::Empty),
+            Ok(()) => Ok(()),
+            Err(stray) => Err(strayed(stray, text)),
         }
     }
 
     /// Reads the object ahead, which may be a part of something larger.
     ///
     /// # Errors
-    /// [`Stray`] when it is not JSON.
-    pub fn walk(walk: &mut Walk<'e>) -> Result<Facts<'e>, Stray> {
-        let (mut kind, mut timestamp, mut source) = (None, None, None);
+    /// [`Stray`] when it is not JSON; then nothing of what is here counts.
+    pub fn walk(&mut self, walk: &mut Walk<'e>) -> Result<(), Stray> {
+        // By field, and what nobody asks for.
+        let mut words: [Option<Word>; Field::STRINGS] = [None; Field::STRINGS];
         let mut nested = Nested::default();
-        let (mut data_bytes, mut metadata_bytes, mut fields) = (0, 0, 0);
+        (self.data_bytes, self.metadata_bytes, self.fields) = (0, 0, 0);
         let mut more = walk.enter()?;
         while more {
-            fields += 1;
-            match &*walk.key()? {
-                b"type" => kind = walk.string_value()?,
-                b"timestamp" => timestamp = walk.string_value()?,
-                b"source" => source = walk.string_value()?,
-                b"metadata" => {
-                    let start = walk.at();
+            self.fields += 1;
+            let key = walk.key_word()?;
+            let (field, start) = (Field::of(key, walk.text()), walk.at());
+            match field {
+                Field::Metadata => {
                     nested = Nested::walk(walk)?;
-                    metadata_bytes = walk.at() - start;
+                    self.metadata_bytes = walk.at() - start;
                 }
-                b"data" => {
-                    let start = walk.at();
-                    walk.pass()?;
-                    data_bytes = walk.at() - start;
+                _ => {
+                    let word = walk.string_value()?;
+                    match words.get_mut(field as usize) {
+                        Some(place) => *place = word,
+                        None => self.data_bytes = walk.at() - start,
+                    }
                 }
-                _ => walk.pass()?,
             }
             more = walk.more()?;
         }
-        let text = |word: Option<Word>| Text(word.and_then(|word| word.of(walk.text())));
-        let or_nested = |outer: Option<Word>, inner: Option<Word>| match text(outer) {
-            Text(None) => text(inner),
-            outer => outer,
-        };
-        let timestamp = or_nested(timestamp, nested.timestamp);
-        let second_source = text(nested.source.filter(|_| source.is_some()));
-        let source = or_nested(source, nested.source);
-        Ok(Facts { kind: text(kind), timestamp, source, second_source, data_bytes, metadata_bytes, fields })
+        let [_, kind, timestamp, source] = words;
+        self.kind = text(kind, walk);
+        self.timestamp = text(timestamp, walk);
+        self.source = text(source, walk);
+        self.second_source = Text(None);
+        if self.metadata_bytes > 0 {
+            self.add_nested(&nested, source.is_some(), walk);
+        }
+        Ok(())
+    }
+
+    /// What only the nested form says, and a second source, which nobody may hide behind the first.
+    #[inline(never)]
+    fn add_nested(&mut self, nested: &Nested, has_source: bool, walk: &Walk<'e>) {
+        if self.timestamp.0.is_none() {
+            self.timestamp = text(nested.timestamp, walk);
+        }
+        if has_source {
+            self.second_source = text(nested.source, walk);
+        }
+        if self.source.0.is_none() {
+            self.source = text(nested.source, walk);
+        }
     }
 
     /// Whether the event is `{}`.
     pub fn is_empty(&self) -> bool {
         self.fields == 0
+    }
+}
+
+#[inline]
+fn text<'e>(word: Option<Word>, walk: &Walk<'e>) -> Text<'e> {
+    Text(word.and_then(|word| word.of(walk.text())))
+}
+
+/// The fields that the hub asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Other,
+    Kind,
+    Timestamp,
+    Source,
+    Data,
+    Metadata,
+}
+
+impl Field {
+    /// Those of which the string counts stand first.
+    const STRINGS: usize = Field::Source as usize + 1;
+
+    #[inline(always)]
+    fn of(key: Word, text: &str) -> Field {
+        if key.is_escaped() {
+            Field::of_escaped(key, text)
+        } else {
+            Field::named(&text.as_bytes()[key.range()])
+        }
+    }
+
+    #[cold]
+    fn of_escaped(key: Word, text: &str) -> Field {
+        Field::named(key.of(text).unwrap_or_default().as_bytes())
+    }
+
+    #[inline(always)]
+    fn named(name: &[u8]) -> Field {
+        // By length first: a pattern would be compared byte by byte.
+        match name.len() {
+            4 if name == b"type" => Field::Kind,
+            4 if name == b"data" => Field::Data,
+            6 if name == b"source" => Field::Source,
+            8 if name == b"metadata" => Field::Metadata,
+            9 if name == b"timestamp" => Field::Timestamp,
+            _ => Field::Other,
+        }
     }
 }
 
@@ -128,6 +193,7 @@ struct Nested {
 }
 
 impl Nested {
+    #[inline(never)]
     fn walk(walk: &mut Walk<'_>) -> Result<Nested, Stray> {
         let mut nested = Nested::default();
         if walk.ahead() != b'{' {
@@ -136,10 +202,12 @@ impl Nested {
         }
         let mut more = walk.enter()?;
         while more {
-            match &*walk.key()? {
-                b"timestamp" => nested.timestamp = walk.string_value()?,
-                b"source" => nested.source = walk.string_value()?,
-                _ => walk.pass()?,
+            let field = Field::of(walk.key_word()?, walk.text());
+            let word = walk.string_value()?;
+            match field {
+                Field::Timestamp => nested.timestamp = word,
+                Field::Source => nested.source = word,
+                _ => {}
             }
             more = walk.more()?;
         }
@@ -147,6 +215,15 @@ impl Nested {
     }
 }
 
+#[cold]
+fn strayed(stray: Stray, text: &str) -> BadEvent {
+    match stray {
+        Stray::TooDeep => BadEvent::TooDeep,
+        Stray::Syntax => BadEvent::Syntax(syntax_words(text)),
+    }
+}
+
+#[cold]
 fn not_an_object(text: &str) -> BadEvent {
     if too_deep(text) {
         return BadEvent::TooDeep;
@@ -188,56 +265,10 @@ pub fn too_deep(text: &str) -> bool {
     false
 }
 
-/// The visits of a value of another kind than the one looked for: read past it, and it counts as absent.
-macro_rules! absent {
-    ($($visit:ident: $kind:ty),*) => {
-        $(fn $visit<E>(self, _: $kind) -> Result<Self::Value, E> {
-            Ok(Self::Value::default())
-        })*
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(Self::Value::default())
-        }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
-            Ok(Self::Value::default())
-        }
-    };
-}
-
-impl<'de: 'e, 'e> Deserialize<'de> for Text<'e> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'e>, D::Error> {
-        deserializer.deserialize_any(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text(Some(Cow::Borrowed(text))))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text(Some(Cow::Owned(text.to_owned()))))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text<'de>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Text(None))
-    }
-
-    absent!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::borrow::Cow;
 
     fn text(value: &str) -> Text<'_> {
         Text(Some(Cow::Borrowed(value)))

@@ -17,6 +17,7 @@ mod position;
 mod priority;
 mod reach;
 
+mod text;
 mod timestamp;
 mod walk;
 
@@ -24,15 +25,17 @@ pub use cause::Cause;
 pub use channel::{BadChannel, CHANNEL_BYTES_MAX, Channel, DEAD_LETTERS};
 pub use connection::ConnectionId;
 pub use extras::{Deaths, Extras};
-pub use facts::{BadEvent, DEPTH_MAX, Facts, Text, syntax_words, too_deep};
+pub use facts::{BadEvent, DEPTH_MAX, Facts, syntax_words, too_deep};
 pub use filter::{Filter, Priorities};
 pub use form::{Attempt, FORMS_MAX, Form, Heading, LABEL_BYTES, Label, Rendered, Renderer, Renderers};
 pub use object::Event;
 pub use packed::Marks;
 pub use pattern::{BadPattern, PATTERN_BYTES_MAX, Pattern, matches};
+pub(crate) use plain::is_plain;
 pub(crate) use position::write_decimal;
 pub use position::{POSITION_BYTES_MAX, Position};
 pub use priority::{PRIORITY_NAMES, Priority};
 pub use reach::{Extent, Reach};
+pub use text::Text;
 pub use timestamp::{unix_ms_of, unix_ms_since};
 pub use walk::{Stray, Walk, Word};

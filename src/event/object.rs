@@ -98,15 +98,30 @@ impl Event {
             extras,
             late,
         };
-        let (before, len) = (usize::from(header_bytes), usize::from(header_bytes) + payload.len());
-        if len <= ON_STACK_BYTES {
-            let mut frame = [0; ON_STACK_BYTES];
-            frame[..HEADER_BYTES_MAX].copy_from_slice(&header);
-            frame[before..len].copy_from_slice(payload);
-            return Event(ThinArc::from_header_and_slice(about, &frame[..len]));
+        let len = usize::from(header_bytes) + payload.len();
+        if len <= SMALL_BYTES {
+            return Event::put_together::<SMALL_BYTES>(about, header, payload);
         }
-        let frame = [&header[..before], payload].concat();
+        if len <= ON_STACK_BYTES {
+            return Event::put_together::<ON_STACK_BYTES>(about, header, payload);
+        }
+        let frame = [&header[..header_bytes.into()], payload].concat();
         Event(ThinArc::from_header_and_slice(about, &frame))
+    }
+
+    /// By way of the stack: the memory where an event stays is only filled from one piece.
+    #[inline]
+    fn put_together<const BYTES: usize>(
+        about: About,
+        header: [u8; HEADER_BYTES_MAX],
+        payload: &[u8],
+    ) -> Event {
+        let mut frame = [0; BYTES];
+        let before = usize::from(about.header_bytes);
+        let len = before + payload.len();
+        frame[..HEADER_BYTES_MAX].copy_from_slice(&header);
+        frame[before..len].copy_from_slice(payload);
+        Event(ThinArc::from_header_and_slice(about, &frame[..len]))
     }
 
     /// The text, byte for byte as it was published.
@@ -228,6 +243,9 @@ const RENDERED_MORE_BYTES: usize = 256;
 /// A frame up to so many bytes is put together on the stack, a larger one in memory of its own first.
 const ON_STACK_BYTES: usize = 512;
 
+/// So much stack is cleared in 12 instructions, which takes 50 for all of it.
+const SMALL_BYTES: usize = 192;
+
 /// The header of an unmasked text frame, and how long it is (RFC 6455 5.2). By hand, because it is written once per
 /// publish: the general way to write one costs 53 instructions of the 250 that making an event takes.
 #[inline]
@@ -269,7 +287,7 @@ mod tests {
 
     #[test]
     fn the_text_comes_back_for_every_length_form_and_the_frame_is_written_in_one_piece() {
-        for len in [1, 100, 125, 126, 65_535, 65_536, 1 << 20] {
+        for len in [1, 100, 125, 126, 186, 187, 506, 507, 65_535, 65_536, 1 << 20] {
             let text = format!("\"{}\"", "x".repeat(len));
             let event = Event::new(&text, &Facts::default(), None, 0);
             assert_eq!(event.text(), text);

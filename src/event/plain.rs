@@ -1,55 +1,164 @@
-//! Where the plain part of a JSON string ends.
+//! Where the plain parts of JSON strings end: which bytes of a text are a quote, a backslash or a control byte, as one
+//! bit each, of 64 bytes at a time. A block is looked at once, when the first string in it is, so that a text of many
+//! short strings costs little more than its bytes, and nothing is looked at ahead of what is read.
 
-/// Bytes of a string that mean themselves, looked at eight at a time: the sign bit of a byte is set where it is below
-/// 0x20, a quote or a backslash. A borrow can set it falsely only above one that is set rightly, and only the lowest
-/// counts.
-#[inline(always)]
-pub fn plain_bytes(text: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const SIGNS: u64 = u64::from_ne_bytes([0x80; 8]);
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let mut rest = text;
-    while let Some((eight, behind)) = rest.split_first_chunk() {
-        let word = u64::from_le_bytes(*eight);
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let special = control | zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c));
-        let found = special & SIGNS;
-        if found != 0 {
-            return text.len() - rest.len() + found.trailing_zeros() as usize / 8;
+use wide::u8x16;
+
+/// Bytes that are looked at together.
+const BLOCK: usize = 64;
+
+/// What was seen of the block looked at last.
+#[derive(Default)]
+pub struct Marks {
+    /// Where the block starts in the text.
+    start: usize,
+    /// One bit per byte from there on, set where it is special.
+    special: u64,
+}
+
+impl Marks {
+    /// The place of the first special byte from `at` on, or where the text ends. `at` never goes back.
+    #[inline(always)]
+    pub fn next(&mut self, text: &[u8], at: usize) -> usize {
+        let offset = at.wrapping_sub(self.start);
+        if offset < BLOCK {
+            let found = self.special >> offset;
+            if found != 0 {
+                return at + found.trailing_zeros() as usize;
+            }
         }
-        rest = behind;
+        self.look(text, at)
     }
-    let plain = |byte: &&u8| **byte >= 0x20 && !matches!(byte, b'"' | b'\\');
-    text.len() - rest.len() + rest.iter().take_while(plain).count()
+
+    /// Looks at the bytes from `at` on until one is special.
+    #[inline(never)]
+    fn look(&mut self, text: &[u8], at: usize) -> usize {
+        let mut start = at;
+        while let Some(block) = text.get(start..).and_then(<[u8]>::first_chunk) {
+            let special = special_of(block);
+            if special != 0 {
+                (self.start, self.special) = (start, special);
+                return start + special.trailing_zeros() as usize;
+            }
+            start += BLOCK;
+        }
+        self.look_at_end(text, start)
+    }
+
+    /// The last block of a text reaches back to what was seen already; a short text is filled up with spaces.
+    #[inline(never)]
+    fn look_at_end(&mut self, text: &[u8], start: usize) -> usize {
+        let rest = text.get(start..).unwrap_or_default();
+        self.start = text.len() - rest.len();
+        self.special = match text.last_chunk() {
+            Some(block) => special_of(block).checked_shr((BLOCK - rest.len()) as u32).unwrap_or(0),
+            None => special_of(&filled_up(rest)),
+        };
+        match self.special {
+            0 => text.len(),
+            special => self.start + special.trailing_zeros() as usize,
+        }
+    }
+}
+
+#[inline]
+fn filled_up(short: &[u8]) -> [u8; BLOCK] {
+    let mut block = [b' '; BLOCK];
+    block[..short.len()].copy_from_slice(short);
+    block
+}
+
+/// Whether a JSON string may hold the text as it is.
+#[inline]
+pub fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| !is_special(byte))
+}
+
+#[inline(always)]
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'\\')
+}
+
+/// A bit per byte, the first lowest.
+#[inline(always)]
+fn special_of(block: &[u8; BLOCK]) -> u64 {
+    let mut special = 0;
+    for (place, sixteen) in block.as_chunks::<16>().0.iter().enumerate() {
+        let bytes = u8x16::new(*sixteen);
+        let is = |byte: u8| bytes.simd_eq(u8x16::splat(byte));
+        let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+        let found = (control | is(b'"') | is(b'\\')).to_bitmask();
+        special |= u64::from(found) << (16 * place);
+    }
+    special
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn slow_next(text: &[u8], at: usize) -> usize {
+        let rest = text.get(at..).unwrap_or_default();
+        at.min(text.len()) + rest.iter().take_while(|byte| !is_special(**byte)).count()
+    }
+
+    fn drawing(seed: u64) -> impl FnMut(usize) -> usize {
+        let mut state = seed;
+        move |below| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        }
+    }
+
     #[test]
     fn every_byte_at_every_place_is_judged_alone() {
-        for before in 0..18 {
-            for byte in 0..=0xffu8 {
-                let mut text = [b'a'; 24];
-                text[before] = byte;
-                let special = byte < 0x20 || byte == b'"' || byte == b'\\';
-                assert_eq!(plain_bytes(&text), if special { before } else { 24 }, "{byte} at {before}");
-                assert_eq!(plain_bytes(&text[..=before]), if special { before } else { before + 1 });
+        for place in 0..BLOCK {
+            for byte in 0..=0xff {
+                for around in [b'a', b'"', 0, 0xff, 0x21, 0x1f] {
+                    let mut block = [around; BLOCK];
+                    block[place] = byte;
+                    let bits = block.iter().rev().fold(0, |bits, b| bits << 1 | u64::from(is_special(*b)));
+                    assert_eq!(special_of(&block), bits, "{byte} at {place} among {around}");
+                }
             }
         }
     }
 
     #[test]
-    fn the_first_of_several_counts() {
-        for first in 0..16 {
-            for second in first + 1..17 {
-                for (a, b) in [(b'"', 0x1f), (0, b'"'), (b'\\', b'\\' + 1), (b'"', b'"' + 1)] {
-                    let mut text = [b'~'; 17];
-                    (text[first], text[second]) = (a, b);
-                    assert_eq!(plain_bytes(&text), first);
+    fn the_next_is_found_from_every_place_in_a_text_of_any_length() {
+        for len in 0..200 {
+            for special in (0..len).map(Some).chain([None]) {
+                let mut text = vec![b'a'; len];
+                if let Some(at) = special {
+                    text[at] = b"\"\\\0\n"[at % 4];
+                }
+                for at in 0..=len {
+                    assert_eq!(
+                        Marks::default().next(&text, at),
+                        slow_next(&text, at),
+                        "{len} {special:?} {at}"
+                    );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn going_on_finds_each_in_turn_however_far_the_steps_are() {
+        let mut draw = drawing(1);
+        for _ in 0..3_000 {
+            let rarity = 1 + draw(100);
+            let text: Vec<u8> = (0..draw(400))
+                .map(|_| if draw(rarity) == 0 { b"\"\\\x1f"[draw(3)] } else { 0x21 + 2 * draw(20) as u8 })
+                .collect();
+            let (mut marks, mut at) = (Marks::default(), 0);
+            while at < text.len() {
+                let next = marks.next(&text, at);
+                assert_eq!(next, slow_next(&text, at), "{text:?} from {at}");
+                at = next + 1 + if draw(4) == 0 { draw(150) } else { draw(3) };
+            }
+            let behind = marks.next(&text, at);
+            assert!(text.get(behind).is_none(), "there is nothing behind the end");
         }
     }
 }

@@ -29,28 +29,61 @@ impl Position {
 
     /// Appends the text form without allocating.
     pub fn write(self, out: &mut Vec<u8>) {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        for shift in (0..8).rev() {
-            out.push(HEX[(self.epoch >> (shift * 4)) as usize & 0xf]);
-        }
-        out.push(b'-');
+        let [a, b, c, d, e, f, g, h] = hex(self.epoch);
+        out.extend_from_slice(&[a, b, c, d, e, f, g, h, b'-']);
         write_decimal(self.offset, out);
     }
 }
 
+/// Eight hex digits, made together: each half-byte in a byte of its own.
+#[inline]
+fn hex(n: u32) -> [u8; 8] {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let mut halves = u64::from(n);
+    halves = (halves | halves << 16) & 0x0000_ffff_0000_ffff;
+    halves = (halves | halves << 8) & 0x00ff_00ff_00ff_00ff;
+    halves = (halves | halves << 4) & (ONES * 0x0f);
+    // 1 in each that is above nine, which goes on with letters.
+    let letters = (halves + ONES * 6) >> 4 & ONES;
+    (halves + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+}
+
 /// Appends `n` in decimal.
-pub(crate) fn write_decimal(mut n: u64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (n % 10) as u8;
-        n /= 10;
+#[inline]
+pub(crate) fn write_decimal(n: u64, out: &mut Vec<u8>) {
+    if n < 10 {
+        return out.push(b'0' + n as u8);
+    }
+    write_digits(n, out);
+}
+
+/// Two digits at a time, the last first.
+fn write_digits(mut n: u64, out: &mut Vec<u8>) {
+    const PAIRS: &[[u8; 2]; 100] = &pairs();
+    let mut digits = [[0u8; 2]; 10];
+    let mut places = digits.iter_mut().rev();
+    let mut used = 0;
+    for place in &mut places {
+        *place = PAIRS[(n % 100) as usize];
+        n /= 100;
+        used += 2;
         if n == 0 {
             break;
         }
     }
-    out.extend_from_slice(&digits[at..]);
+    let digits = digits.as_flattened();
+    let first = digits.len() - used;
+    out.extend_from_slice(&digits[first + usize::from(digits[first] == b'0')..]);
+}
+
+const fn pairs() -> [[u8; 2]; 100] {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut n = 0;
+    while n < 100 {
+        pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
+        n += 1;
+    }
+    pairs
 }
 
 impl fmt::Display for Position {
@@ -62,6 +95,28 @@ impl fmt::Display for Position {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_every_length_are_written() {
+        let ends = (0..20).map(|power| 10u64.pow(power)).flat_map(|n| [n - 1, n, n + 1, n.saturating_mul(2)]);
+        for n in ends.chain(0..1_100).chain([u64::MAX]) {
+            let mut out = b"=".to_vec();
+            write_decimal(n, &mut out);
+            assert_eq!(out, format!("={n}").into_bytes());
+        }
+    }
+
+    #[test]
+    fn every_digit_of_an_epoch_is_written_at_every_place() {
+        for place in 0..8 {
+            for digit in 0..16u32 {
+                for around in [0, u32::MAX, 0x9a9a_9a9a] {
+                    let n = around & !(0xf << (place * 4)) | digit << (place * 4);
+                    assert_eq!(hex(n), *format!("{n:08x}").as_bytes());
+                }
+            }
+        }
+    }
 
     #[test]
     fn both_ways_of_writing_agree() {

@@ -3,9 +3,10 @@
 //! something is wrong, not what: that is told by a reader with better words, when it matters.
 
 mod items;
+mod scalars;
 
 use super::facts::DEPTH_MAX;
-use super::plain::plain_bytes;
+use super::plain::Marks;
 use std::borrow::Cow;
 
 /// Where a walk stands.
@@ -14,6 +15,7 @@ pub struct Walk<'t> {
     at: usize,
     /// Objects that were entered.
     depth: usize,
+    marks: Marks,
 }
 
 /// Why a walk ended early.
@@ -51,7 +53,7 @@ fn unescaped(raw: &str) -> Option<String> {
 impl<'t> Walk<'t> {
     /// Stands before the first value.
     pub fn new(text: &'t str) -> Walk<'t> {
-        let mut walk = Walk { text, at: 0, depth: 0 };
+        let mut walk = Walk { text, at: 0, depth: 0, marks: Marks::default() };
         walk.skip_space();
         walk
     }
@@ -113,10 +115,20 @@ impl<'t> Walk<'t> {
     #[inline(always)]
     fn pass_key(&mut self) -> Result<Word, Stray> {
         let key = self.string()?;
+        // Most have no space there: one look instead of three.
+        match self.text.as_bytes().get(self.at..).and_then(<[u8]>::first_chunk) {
+            Some([b':', b'!'..=0xff]) => self.at += 1,
+            _ => self.pass_colon()?,
+        }
+        Ok(key)
+    }
+
+    #[inline(never)]
+    fn pass_colon(&mut self) -> Result<(), Stray> {
         self.skip_space();
         self.take(b':')?;
         self.skip_space();
-        Ok(key)
+        Ok(())
     }
 
     /// The value ahead, if it is a string.
@@ -125,8 +137,7 @@ impl<'t> Walk<'t> {
         if self.ahead() == b'"' {
             return self.string().map(Some);
         }
-        self.pass()?;
-        Ok(None)
+        self.pass_any().map(|()| None)
     }
 
     /// Passes over the value ahead, whatever it is; answers its text.
@@ -143,6 +154,7 @@ impl<'t> Walk<'t> {
         if self.ahead() == b'"' { self.string().map(|_| ()) } else { self.pass_any() }
     }
 
+    #[inline(never)]
     fn pass_any(&mut self) -> Result<(), Stray> {
         // One bit per bracket that is open, the innermost lowest: set for an object.
         let (mut objects, mut open) = (0u128, 0usize);
@@ -217,69 +229,32 @@ impl<'t> Walk<'t> {
         }
     }
 
-    fn literal(&mut self, word: &str) -> Result<(), Stray> {
-        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
-            return Err(Stray::Syntax);
-        }
-        self.at += word.len();
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<(), Stray> {
-        self.at += usize::from(self.ahead() == b'-');
-        match self.ahead() {
-            b'0' => self.at += 1,
-            _ => self.digits()?,
-        }
-        if self.ahead() == b'.' {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.ahead(), b'e' | b'E') {
-            self.at += 1;
-            self.at += usize::from(matches!(self.ahead(), b'+' | b'-'));
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    /// One or more.
-    fn digits(&mut self) -> Result<(), Stray> {
-        let start = self.at;
-        while self.ahead().is_ascii_digit() {
-            self.at += 1;
-        }
-        if self.at > start { Ok(()) } else { Err(Stray::Syntax) }
-    }
-
     #[inline(always)]
     fn string(&mut self) -> Result<Word, Stray> {
         if self.ahead() != b'"' {
             return Err(Stray::Syntax);
         }
-        let (bytes, start) = (self.text.as_bytes(), self.at + 1);
-        let end = start + plain_bytes(&bytes[start..]);
-        if bytes.get(end) == Some(&b'"') {
-            self.at = end + 1;
-            return Ok(Word { start, end, escaped: false });
+        let start = self.at + 1;
+        self.at = self.marks.next(self.text.as_bytes(), start);
+        let escaped = self.ahead() != b'"';
+        if escaped {
+            self.escaped_string()?;
         }
-        self.at = end;
-        self.escaped_string(start)
+        let end = self.at;
+        self.at += 1;
+        Ok(Word { start, end, escaped })
     }
 
-    /// The rest of a string that is not plain, from its first backslash on.
+    /// The rest of a string that is not plain, from its first backslash up to its closing quote.
     #[cold]
-    fn escaped_string(&mut self, start: usize) -> Result<Word, Stray> {
+    fn escaped_string(&mut self) -> Result<(), Stray> {
         loop {
             match self.ahead() {
-                b'"' => {
-                    self.at += 1;
-                    return Ok(Word { start, end: self.at - 1, escaped: true });
-                }
+                b'"' => return Ok(()),
                 b'\\' => self.escape()?,
                 _ => return Err(Stray::Syntax),
             }
-            self.at += plain_bytes(self.text.as_bytes().get(self.at..).unwrap_or_default());
+            self.at = self.marks.next(self.text.as_bytes(), self.at);
         }
     }
 

@@ -114,16 +114,16 @@ fn filter(wanted: &mut LetterQuery, name: &str, value: &str, faults: &mut Faults
 ///
 /// # Errors
 /// 400 or 413 as a [`Refusal`]: it would be refused now.
-pub fn admit<'l>(
-    channel: &'l str,
-    text: &'l str,
+pub fn admit<'f, 'l: 'f>(
+    (channel, text): (&'l str, &'l str),
+    facts: &'f mut Facts<'l>,
     extras: Extras,
     limits: &Limits,
     options: &Options,
     now: Now,
-) -> Result<Admitted<'l>, Refusal> {
-    let mut facts = Facts::read(text).map_err(bad_event)?;
-    let cloud = cloudevents::recognise(text, &mut facts);
+) -> Result<Admitted<'f>, Refusal> {
+    facts.fill(text).map_err(bad_event)?;
+    let cloud = cloudevents::recognise(text, facts);
     let draft = Draft { channel: channel.into(), text, facts, extras: Some(Box::new(extras)), cloud };
     draft.pass(None, limits, options, now)
 }

@@ -5,6 +5,7 @@ use super::super::driver::Driver;
 use super::Shard;
 use super::publishing::{Keep, Outcome, keep};
 use super::requests::draining;
+use crate::event::Facts;
 use crate::hub::{Origin, Published};
 use crate::mailbox::drain::Stage;
 use crate::session::Refusal;
@@ -133,9 +134,10 @@ impl<D: Driver> Shard<D> {
             let result = text.and_then(|text| {
                 let said = Said { body: text.as_bytes(), key: own_key.as_deref(), ..said };
                 let (limits, options) = (&self.options.limits, &self.options.session);
+                let mut facts = Facts::default();
                 match mode {
-                    Mode::Plain => admission::admit(&said, limits, options, now),
-                    _ => cloudevents::admit(&said, limits, options, now),
+                    Mode::Plain => admission::admit(&said, &mut facts, limits, options, now),
+                    _ => cloudevents::admit(&said, &mut facts, limits, options, now),
                 }
                 .map(|admitted| {
                     self.publish_item(
@@ -177,7 +179,7 @@ impl<D: Driver> Shard<D> {
         }
         let keep = keep(&channel, &event);
         let mut head = Vec::new();
-        admission::write_answer_head(&channel, &facts, self.time_text.at(now.unix_ms), &mut head);
+        admission::write_answer_head(&channel, facts, self.time_text.at(now.unix_ms), &mut head);
         match self.hand_in(driver, &channel, event, origin, now) {
             Outcome::Done(published) => Some(self.result(head, Ok(published), keep)),
             Outcome::Waiting => {

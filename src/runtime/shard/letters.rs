@@ -4,7 +4,7 @@
 use super::super::driver::Driver;
 use super::Shard;
 use super::publishing::{Outcome, not_published};
-use crate::event::{Cause, Channel, DEAD_LETTERS, Extras, Position, Priority};
+use crate::event::{Cause, Channel, DEAD_LETTERS, Extras, Facts, Position, Priority};
 use crate::hub::{
     Answer as PublishAnswer, Dead, Letter, LetterAnswer, LetterAsk, LetterFilter, Origin, Retried, RetryOrder,
 };
@@ -164,8 +164,8 @@ impl<D: Driver> Shard<D> {
             ..Extras::default()
         };
         let (limits, options) = (&self.options.limits, &self.options.session);
-        let channel = letter.channel.as_str();
-        let admitted = letters::admit(channel, letter.event(), extras, limits, options, now);
+        let (made, mut facts) = ((letter.channel.as_str(), letter.event()), Facts::default());
+        let admitted = letters::admit(made, &mut facts, extras, limits, options, now);
         let Admitted { channel, event, .. } = admitted?;
         Ok(self.hand_in(driver, &channel, event, origin, now))
     }

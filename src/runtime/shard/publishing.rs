@@ -6,7 +6,7 @@ use super::batches::Item;
 use super::letters::is_retry;
 use super::requests::draining;
 use super::{Shard, Sockets};
-use crate::event::{DEAD_LETTERS, Event};
+use crate::event::{DEAD_LETTERS, Event, Facts};
 use crate::hub::{self, Answer as PublishAnswer, Origin, Published, Publishing, Stored};
 use crate::mailbox::drain::Stage;
 use crate::session::Refusal;
@@ -59,7 +59,8 @@ impl<D: Driver> Shard<D> {
                 Err(refusal) => return self.refuse_publish(publisher, &form, &refusal),
             }
         }
-        match admission::admit(&said, &self.options.limits, &self.options.session, now) {
+        let mut facts = Facts::default();
+        match admission::admit(&said, &mut facts, &self.options.limits, &self.options.session, now) {
             Ok(admitted) => self.publish_admitted(driver, key, publisher, form, admitted, now),
             Err(refusal) => self.refuse_publish(publisher, &form, &refusal),
         }
@@ -120,7 +121,7 @@ impl<D: Driver> Shard<D> {
             Outcome::Done(published) => {
                 admission::write_answer_head(
                     &channel,
-                    &facts,
+                    facts,
                     self.time_text.at(now.unix_ms),
                     &mut self.answer,
                 );
@@ -131,7 +132,7 @@ impl<D: Driver> Shard<D> {
             Outcome::Waiting => {
                 admission::write_answer_head(
                     &channel,
-                    &facts,
+                    facts,
                     self.time_text.at(now.unix_ms),
                     &mut self.answer,
                 );
@@ -272,7 +273,8 @@ impl<D: Driver> Shard<D> {
             },
             Mode::Structured | Mode::Plain => {}
         }
-        match cloudevents::admit(&said, &self.options.limits, &self.options.session, now) {
+        let mut facts = Facts::default();
+        match cloudevents::admit(&said, &mut facts, &self.options.limits, &self.options.session, now) {
             Ok(admitted) => self.publish_admitted(driver, key, publisher, form, admitted, now),
             Err(refusal) => self.refuse_publish(publisher, &form, &refusal),
         }

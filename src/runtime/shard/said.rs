@@ -5,6 +5,7 @@ use super::Shard;
 use super::connection::{Publish, Waiting};
 use super::publishing::{Outcome, SINGLE, keep, not_published};
 use super::requests::draining;
+use crate::event::Facts;
 use crate::hub::{Answer as PublishAnswer, Origin, Published};
 use crate::mailbox::drain::Stage;
 use crate::session::Refusal;
@@ -25,14 +26,16 @@ impl<D: Driver> Shard<D> {
             return self.deny(key, &reference, &Denied::Publish(&refusal), now);
         }
         let (limits, options) = (&self.options.limits, &self.options.session);
+        let mut facts = Facts::default();
         let (admitted, event_id) = match &body {
             _ if self.stage > Stage::Serving => (Err(draining()), None),
             Body::Envelope(text) => {
                 let said = Said { body: text.as_bytes(), ..Said::default() };
-                (admission::admit(&said, limits, options, now), None)
+                (admission::admit(&said, &mut facts, limits, options, now), None)
             }
             Body::Event { channel, text, extras, id } => {
-                let admitted = admission::admit_made(channel.as_str(), text, extras, limits, options, now);
+                let made = (channel.as_str(), text.as_str());
+                let admitted = admission::admit_made(made, &mut facts, extras, limits, options, now);
                 (admitted, Some(id.clone()))
             }
         };
@@ -49,7 +52,7 @@ impl<D: Driver> Shard<D> {
         }
         let keep = keep(&channel, &event);
         let mut head = Vec::new();
-        admission::write_answer_head(&channel, &facts, self.time_text.at(now.unix_ms), &mut head);
+        admission::write_answer_head(&channel, facts, self.time_text.at(now.unix_ms), &mut head);
         let said = Publish { reference, event_id: event_id.unwrap_or_default(), head, keep };
         let origin = Origin { connection: key, request: 0, item: SINGLE };
         match self.hand_in(driver, &channel, event, origin, now) {

@@ -20,8 +20,8 @@ pub const KEY_CHARS_MAX: usize = 256;
 #[derive(Default)]
 struct Envelope<'b> {
     channel: Option<Text<'b>>,
-    /// The text of `data`, and what was read of it if it is an object.
-    data: Option<Data<'b>>,
+    /// The text of `data`, and whether it is an object.
+    data: Option<(&'b str, bool)>,
     priority: Option<&'b str>,
     id: Option<&'b str>,
     ttl: Option<&'b str>,
@@ -33,22 +33,20 @@ struct Envelope<'b> {
 pub struct Opened<'b> {
     pub channel: Cow<'b, str>,
     pub event: &'b str,
-    /// Of the event, which may still be empty.
-    pub facts: Facts<'b>,
     /// `None` when the envelope asks for nothing beyond the ordinary.
     pub extras: Option<Box<Extras>>,
 }
 
-/// Opens an envelope, in one walk over its text.
+/// Opens an envelope, in one walk over its text. The facts of its event, which may still be empty, come into `facts`.
 ///
 /// # Errors
 /// 400 that names every field at fault.
-pub fn open(text: &str, now: Now) -> Result<Opened<'_>, Refusal> {
+pub fn open<'b>(text: &'b str, facts: &mut Facts<'b>, now: Now) -> Result<Opened<'b>, Refusal> {
     let mut walk = Walk::new(text);
     if walk.ahead() != b'{' {
         return Err(no_object(text));
     }
-    let envelope = Envelope::read(&mut walk).map_err(|fault| fault.refusal(text))?;
+    let envelope = Envelope::read(&mut walk, facts).map_err(|fault| fault.refusal(text))?;
     let mut faults: Vec<(&str, String)> = Vec::new();
     let name_fault = match &envelope.channel {
         None => Some("Field required".to_owned()),
@@ -58,18 +56,16 @@ pub fn open(text: &str, now: Now) -> Result<Opened<'_>, Refusal> {
     faults.extend(name_fault.map(|why| ("/channel", why)));
     match &envelope.data {
         None => faults.push(("/data", "Field required".to_owned())),
-        Some((_, None)) => faults.push(("/data", "must be an object".to_owned())),
+        Some((_, false)) => faults.push(("/data", "must be an object".to_owned())),
         Some(_) => {}
     }
     let extras = envelope.extras(now, &mut faults);
-    if !faults.is_empty() && matches!(&envelope.data, Some((_, Some(facts))) if facts.is_empty()) {
+    if !faults.is_empty() && matches!(&envelope.data, Some((_, true))) && facts.is_empty() {
         // Alone, it is told in words of its own by the check of the event.
         faults.push(("/data", "must not be empty".to_owned()));
     }
     match (envelope.channel, envelope.data, &faults[..]) {
-        (Some(Text(Some(channel))), Some((event, Some(facts))), []) => {
-            Ok(Opened { channel, event, facts, extras })
-        }
+        (Some(Text(Some(channel))), Some((event, true)), []) => Ok(Opened { channel, event, extras }),
         (Some(Text(Some(_))), _, [("/channel", why)]) => Err(bad_channel(why, "/channel")),
         _ => Err(field_faults("Invalid request", &faults)),
     }
@@ -117,13 +113,13 @@ impl Unreadable {
 }
 
 impl<'b> Envelope<'b> {
-    fn read(walk: &mut Walk<'b>) -> Result<Envelope<'b>, Unreadable> {
+    fn read(walk: &mut Walk<'b>, facts: &mut Facts<'b>) -> Result<Envelope<'b>, Unreadable> {
         let mut envelope = Envelope::default();
         let mut more = walk.enter()?;
         while more {
             match &*walk.key()? {
                 b"channel" => set(&mut envelope.channel, "channel", channel(walk)?)?,
-                b"data" => set(&mut envelope.data, "data", data(walk)?)?,
+                b"data" => set(&mut envelope.data, "data", data(walk, facts)?)?,
                 b"priority" => set(&mut envelope.priority, "priority", unless_null(walk)?)?,
                 b"id" => set(&mut envelope.id, "id", unless_null(walk)?)?,
                 b"ttl" => set(&mut envelope.ttl, "ttl", unless_null(walk)?)?,
@@ -155,15 +151,13 @@ fn channel<'b>(walk: &mut Walk<'b>) -> Result<Option<Text<'b>>, Stray> {
     Ok(Some(Text(word.and_then(|word| word.of(walk.text())))))
 }
 
-type Data<'b> = (&'b str, Option<Facts<'b>>);
-
-fn data<'b>(walk: &mut Walk<'b>) -> Result<Option<Data<'b>>, Stray> {
+fn data<'b>(walk: &mut Walk<'b>, facts: &mut Facts<'b>) -> Result<Option<(&'b str, bool)>, Stray> {
     if walk.ahead() != b'{' {
-        return Ok(unless_null(walk)?.map(|text| (text, None)));
+        return Ok(unless_null(walk)?.map(|text| (text, false)));
     }
     let start = walk.at();
-    let facts = Facts::walk(walk)?;
-    Ok(Some((walk.since(start), Some(facts))))
+    facts.walk(walk)?;
+    Ok(Some((walk.since(start), true)))
 }
 
 fn unless_null<'b>(walk: &mut Walk<'b>) -> Result<Option<&'b str>, Stray> {
@@ -256,7 +250,7 @@ mod tests {
 
     fn extras(fields: &str) -> Option<Box<Extras>> {
         let text = format!(r#"{{"channel":"a","data":{{"x":1}}{fields}}}"#);
-        open(&text, NOW).unwrap_or_else(|refusal| panic!("{text}: {refusal:?}")).extras
+        open(&text, &mut Facts::default(), NOW).unwrap_or_else(|refusal| panic!("{text}: {refusal:?}")).extras
     }
 
     #[test]
@@ -293,7 +287,9 @@ mod tests {
         ] {
             for value in values {
                 let text = format!(r#"{{"channel":"a","data":{{"x":1}},"{field}":{value}}}"#);
-                let refusal = open(&text, NOW).err().unwrap_or_else(|| panic!("{text} was taken"));
+                let refusal = open(&text, &mut Facts::default(), NOW)
+                    .err()
+                    .unwrap_or_else(|| panic!("{text} was taken"));
                 let fault = &refusal.facts["validation_errors"][0];
                 assert_eq!(fault["field"], format!("/{field}"), "{text}");
             }

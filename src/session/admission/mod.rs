@@ -6,6 +6,7 @@ mod envelope;
 mod faults;
 mod schema;
 mod stamp;
+mod trace;
 
 pub use answer::{write_answer_head, write_answer_tail};
 pub use envelope::{KEY_CHARS_MAX, idempotency_key};
@@ -21,6 +22,7 @@ use envelope::Opened;
 use serde_json::{Map, Value, json};
 use stamp::stamped;
 use std::borrow::Cow;
+use trace::is_traceparent;
 
 /// One publish, as it was asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,26 +47,27 @@ pub struct Admitted<'b> {
     /// What subscribers get, with what its publisher said about it.
     pub event: Event,
     /// What was read of it.
-    pub facts: Facts<'b>,
+    pub facts: &'b Facts<'b>,
 }
 
-/// Checks a publish.
+/// Checks a publish. What is read of the event is put into `facts`, where it stays.
 ///
 /// # Errors
 /// 400 or 413 as a [`Refusal`] that names every field at fault.
-pub fn admit<'b>(
+pub fn admit<'f, 'b: 'f>(
     said: &Said<'b>,
+    facts: &'f mut Facts<'b>,
     limits: &Limits,
     options: &Options,
     now: Now,
-) -> Result<Admitted<'b>, Refusal> {
+) -> Result<Admitted<'f>, Refusal> {
     let text = text(said.body)?;
-    let Opened { channel, event, facts, extras } = match said.channel {
+    let Opened { channel, event, extras } = match said.channel {
         Some(channel) => {
-            let facts = Facts::read(text).map_err(bad_event)?;
-            Opened { channel: Cow::Borrowed(channel), event: text, facts, extras: None }
+            facts.fill(text).map_err(bad_event)?;
+            Opened { channel: Cow::Borrowed(channel), event: text, extras: None }
         }
-        None => envelope::open(text, now)?,
+        None => envelope::open(text, facts, now)?,
     };
     if facts.is_empty() {
         return Err(bad_event(BadEvent::Empty));
@@ -78,15 +81,15 @@ pub fn admit<'b>(
 ///
 /// # Errors
 /// 400 or 413 as a [`Refusal`].
-pub fn admit_made<'b>(
-    channel: &'b str,
-    text: &'b str,
+pub fn admit_made<'f, 'b: 'f>(
+    (channel, text): (&'b str, &'b str),
+    facts: &'f mut Facts<'b>,
     extras: &Extras,
     limits: &Limits,
     options: &Options,
     now: Now,
-) -> Result<Admitted<'b>, Refusal> {
-    let facts = Facts::read(text).map_err(bad_event)?;
+) -> Result<Admitted<'f>, Refusal> {
+    facts.fill(text).map_err(bad_event)?;
     let extras = Some(Box::new(extras.clone()));
     let draft = Draft { channel: Cow::Borrowed(channel), text, facts, extras, cloud: false };
     draft.pass(None, limits, options, now)
@@ -121,24 +124,6 @@ pub(super) fn with_fields(
     Some(extras)
 }
 
-/// W3C Trace Context 3.2.2: `version-trace-parent-flags` in lower-case hex digits; a later version may add to it. One
-/// that is malformed is passed over, as the recommendation asks.
-fn is_traceparent(text: &str) -> bool {
-    let mut parts = text.split('-');
-    let mut hex = |length: usize| {
-        let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        parts.next().filter(|part| part.len() == length && part.bytes().all(lower_hex))
-    };
-    let (version, trace, parent, flags) = (hex(2), hex(32), hex(16), hex(2));
-    let given = |id: Option<&str>| id.is_some_and(|id| id.bytes().any(|b| b != b'0'));
-    let whole = version != Some("00") || text.len() == TRACEPARENT_BYTES;
-    let known = version.is_some_and(|version| version != "ff");
-    known && given(trace) && given(parent) && flags.is_some() && whole && text.len() <= 2 * TRACEPARENT_BYTES
-}
-
-/// The length of a `traceparent` of version 00; a later one may be longer, which is kept up to twice as many bytes.
-const TRACEPARENT_BYTES: usize = 55;
-
 /// The sizes of contract 14, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -154,7 +139,7 @@ pub struct Limits {
 pub(super) struct Draft<'b> {
     pub channel: Cow<'b, str>,
     pub text: &'b str,
-    pub facts: Facts<'b>,
+    pub facts: &'b Facts<'b>,
     pub extras: Option<Box<Extras>>,
     /// It is a CloudEvent.
     pub cloud: bool,
@@ -173,23 +158,23 @@ impl<'b> Draft<'b> {
         now: Now,
     ) -> Result<Admitted<'b>, Refusal> {
         let Draft { channel, text, facts, mut extras, cloud } = self;
-        check_sizes(text, &facts, limits)?;
-        check_source(&facts, service)?;
+        check_sizes(text, facts, limits)?;
+        check_source(facts, service)?;
         if let Some(extras) = &mut extras {
             extras.keep = extras.expires_us.is_some() && (extras.keep || options.keep_expired);
         }
         let place = match &options.schemas {
-            Some(policy) => match schema::check(policy, &channel, text, &facts, cloud) {
+            Some(policy) => match schema::check(policy, &channel, text, facts, cloud) {
                 Err(refusal) if options.keep_refused => {
-                    let event = Event::new(text, &facts, extras, now.unix_ms);
+                    let event = Event::new(text, facts, extras, now.unix_ms);
                     return Err(refusal.keeping(&channel, event));
                 }
                 checked => checked?,
             },
             None => None,
         };
-        let text = stamped(text, &facts, place, options.stamp, now);
-        let event = Event::new(&text, &facts, extras, now.unix_ms);
+        let text = stamped(text, facts, place, options.stamp, now);
+        let event = Event::new(&text, facts, extras, now.unix_ms);
         Ok(Admitted { channel, event, facts })
     }
 }
@@ -244,7 +229,7 @@ mod tests {
 
     fn refused(channel: Option<&str>, body: &str, service: Option<&str>) -> Refusal {
         let said = Said { channel, body: body.as_bytes(), service, ..Said::default() };
-        admit(&said, &LIMITS, &options(Stamp::Validated), NOW).unwrap_err()
+        admit(&said, &mut Facts::default(), &LIMITS, &options(Stamp::Validated), NOW).unwrap_err()
     }
 
     #[test]
@@ -252,9 +237,12 @@ mod tests {
         let event = r#"{ "b" : 1.0e0, "a":"\u00e9", "a":2 }"#;
         let options = options(Stamp::Validated);
         let whole = format!("{{\"data\": {event} ,\"channel\":\"\\u0063\"}}");
-        let admitted = admit(&said(None, whole.as_bytes()), &LIMITS, &options, NOW).unwrap();
+        let mut facts = Facts::default();
+        let admitted = admit(&said(None, whole.as_bytes()), &mut facts, &LIMITS, &options, NOW).unwrap();
         assert_eq!((&*admitted.channel, admitted.event.text()), ("c", event));
-        let admitted = admit(&said(Some("c"), event.as_bytes()), &LIMITS, &options, NOW).unwrap();
+        let mut facts = Facts::default();
+        let said = said(Some("c"), event.as_bytes());
+        let admitted = admit(&said, &mut facts, &LIMITS, &options, NOW).unwrap();
         assert_eq!(admitted.event.text(), event);
     }
 
@@ -298,10 +286,10 @@ mod tests {
     #[test]
     fn the_answer_is_json_with_the_events_own_time_in_utc() {
         let event = r#"{"type":"a\"b","timestamp":"2026-11-21T16:36:15.9+02:00"}"#;
-        let admitted =
-            admit(&said(Some("c"), event.as_bytes()), &LIMITS, &options(Stamp::Validated), NOW).unwrap();
+        let (said, mut facts) = (said(Some("c"), event.as_bytes()), Facts::default());
+        let admitted = admit(&said, &mut facts, &LIMITS, &options(Stamp::Validated), NOW).unwrap();
         let mut out = Vec::new();
-        write_answer_head(&admitted.channel, &admitted.facts, TimeText::default().at(NOW.unix_ms), &mut out);
+        write_answer_head(&admitted.channel, admitted.facts, TimeText::default().at(NOW.unix_ms), &mut out);
         write_answer_tail(Position { epoch: 0xab, offset: 7 }, 3, None, &mut out);
         let answer: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(
@@ -316,7 +304,10 @@ mod tests {
         const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let fields = Said { key: Some("k"), traceparent: Some(TRACE), ..said(None, b"") };
         let options = options(Stamp::Validated);
-        let admitted = |body: &[u8]| admit(&Said { body, ..fields }, &LIMITS, &options, NOW).unwrap().event;
+        let admitted = |body: &[u8]| {
+            let said = Said { body, ..fields };
+            admit(&said, &mut Facts::default(), &LIMITS, &options, NOW).unwrap().event
+        };
         let event = admitted(br#"{"channel":"a","data":{"x":1}}"#);
         let extras = event.extras().unwrap();
         assert_eq!((extras.id.as_deref(), extras.traceparent.as_deref()), (Some("k"), Some(TRACE)));

@@ -116,7 +116,7 @@ mod tests {
 
     fn published(options: &Options, body: &str) -> Result<Event, Refusal> {
         let said = Said { channel: Some("c"), body: body.as_bytes(), ..Said::default() };
-        admit(&said, &LIMITS, options, NOW).map(|admitted| admitted.event)
+        admit(&said, &mut Facts::default(), &LIMITS, options, NOW).map(|admitted| admitted.event)
     }
 
     fn progress(value: &str) -> String {
@@ -195,7 +195,8 @@ mod tests {
                      "data":{{"job_id":"j","user_id":"u","progress":{progress},"stage":"x","message":"m"}}}}"#
             );
             let said = Said { channel: Some("c"), body: body.as_bytes(), ..Said::default() };
-            crate::session::cloudevents::admit(&said, &LIMITS, &options, NOW).map(|_| ())
+            crate::session::cloudevents::admit(&said, &mut Facts::default(), &LIMITS, &options, NOW)
+                .map(|_| ())
         };
         assert!(cloud("0.5").is_ok());
         let refusal = cloud("2").unwrap_err();

@@ -84,15 +84,16 @@ struct Attributes<'e> {
 ///
 /// # Errors
 /// 400 or 413 as a [`Refusal`] that names every attribute at fault.
-pub fn admit<'b>(
+pub fn admit<'f, 'b: 'f>(
     said: &Said<'b>,
+    facts: &'f mut Facts<'b>,
     limits: &Limits,
     options: &Options,
     now: Now,
-) -> Result<Admitted<'b>, Refusal> {
+) -> Result<Admitted<'f>, Refusal> {
     let channel = said.channel.map(Cow::Borrowed).ok_or_else(no_channel)?;
     let text = admission::text(said.body)?;
-    let mut facts = Facts::read(text).map_err(bad_event)?;
+    facts.fill(text).map_err(bad_event)?;
     let told = check(text)?;
     if told.time.is_some() {
         facts.timestamp = Text(told.time);
@@ -250,9 +251,9 @@ pub(super) mod tests {
 }"#,
     ];
 
-    pub fn admitted(text: &str) -> Result<Admitted<'_>, Refusal> {
+    pub fn admitted(text: &str) -> Result<crate::event::Event, Refusal> {
         let said = Said { channel: Some("c"), body: text.as_bytes(), ..Said::default() };
-        admit(&said, &LIMITS, &options(), NOW)
+        admit(&said, &mut Facts::default(), &LIMITS, &options(), NOW).map(|admitted| admitted.event)
     }
 
     fn fields_at_fault(text: &str) -> Vec<String> {
@@ -280,7 +281,9 @@ pub(super) mod tests {
     #[test]
     fn the_specifications_examples_are_delivered_verbatim() {
         for example in EXAMPLES {
-            let admitted = admitted(example).unwrap();
+            let said = Said { channel: Some("c"), body: example.as_bytes(), ..Said::default() };
+            let mut facts = Facts::default();
+            let admitted = admit(&said, &mut facts, &LIMITS, &options(), NOW).unwrap();
             assert_eq!(admitted.event.text(), example);
             assert_eq!(admitted.event.kind(), Some("com.example.someevent"));
             assert_eq!(admitted.event.source(), Some("/mycontext"));
@@ -330,10 +333,10 @@ pub(super) mod tests {
             format!(r#"{{"id":"1","type":"t","source":"/s","specversion":"1.0","traceparent":"{own}"}}"#);
         let said =
             Said { body: text.as_bytes(), traceparent: Some(&hop), channel: Some("c"), ..Said::default() };
-        let event = admit(&said, &LIMITS, &options(), NOW).unwrap().event;
+        let event = admit(&said, &mut Facts::default(), &LIMITS, &options(), NOW).unwrap().event;
         assert_eq!(event.extras().unwrap().traceparent.as_deref(), Some(&*own));
         let said = Said { body: EXAMPLES[2].as_bytes(), ..said };
-        let event = admit(&said, &LIMITS, &options(), NOW).unwrap().event;
+        let event = admit(&said, &mut Facts::default(), &LIMITS, &options(), NOW).unwrap().event;
         assert_eq!(event.extras().unwrap().traceparent.as_deref(), Some(&*hop));
     }
 }

@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn a_cloudevent_goes_out_as_it_came() {
         for example in EXAMPLES {
-            assert_eq!(written(&admitted(example).unwrap().event), example);
+            assert_eq!(written(&admitted(example).unwrap()), example);
         }
     }
 

@@ -1,13 +1,13 @@
 //! Pieces of JSON written by hand, for what is written once per event.
 
+use crate::event::is_plain;
 use crate::stdx::clock::rfc3339_ms;
 use crate::wire::websocket::frame::{HEADER_BYTES_MAX, Opcode, write_header};
 
 /// Appends a JSON string. Nearly all need no escape.
 #[inline]
 pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
-    let plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
-    if text.bytes().all(plain) {
+    if is_plain(text) {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');
