@@ -82,37 +82,31 @@ impl<'e> Facts<'e> {
     /// # Errors
     /// [`Stray`] when it is not JSON; then nothing of what is here counts.
     pub fn walk(&mut self, walk: &mut Walk<'e>) -> Result<(), Stray> {
-        // By field, and what nobody asks for.
-        let mut words: [Option<Word>; Field::STRINGS] = [None; Field::STRINGS];
+        let mut words = [Word::default(); Field::STRINGS];
         let mut nested = Nested::default();
         (self.data_bytes, self.metadata_bytes, self.fields) = (0, 0, 0);
         let mut more = walk.enter()?;
         while more {
             self.fields += 1;
-            let key = walk.key_word()?;
-            let (field, start) = (Field::of(key, walk.text()), walk.at());
-            match field {
-                Field::Metadata => {
-                    nested = Nested::walk(walk)?;
-                    self.metadata_bytes = walk.at() - start;
-                }
-                _ => {
-                    let word = walk.string_value()?;
-                    match words.get_mut(field as usize) {
-                        Some(place) => *place = word,
-                        None => self.data_bytes = walk.at() - start,
-                    }
+            let (field, start) = (Field::of(walk.key_word()?, walk.text()), walk.at());
+            if field == Field::Metadata {
+                nested = Nested::walk(walk)?;
+                self.metadata_bytes = walk.at() - start;
+            } else {
+                words[field as usize % Field::STRINGS] = walk.word_value()?;
+                if field == Field::Data {
+                    self.data_bytes = walk.at() - start;
                 }
             }
             more = walk.more()?;
         }
         let [_, kind, timestamp, source] = words;
-        self.kind = text(kind, walk);
-        self.timestamp = text(timestamp, walk);
-        self.source = text(source, walk);
-        self.second_source = Text(None);
+        put(kind, &mut self.kind, walk);
+        put(timestamp, &mut self.timestamp, walk);
+        put(source, &mut self.source, walk);
+        put(Word::default(), &mut self.second_source, walk);
         if self.metadata_bytes > 0 {
-            self.add_nested(&nested, source.is_some(), walk);
+            self.add_nested(&nested, !source.is_none(), walk);
         }
         Ok(())
     }
@@ -121,13 +115,13 @@ impl<'e> Facts<'e> {
     #[inline(never)]
     fn add_nested(&mut self, nested: &Nested, has_source: bool, walk: &Walk<'e>) {
         if self.timestamp.0.is_none() {
-            self.timestamp = text(nested.timestamp, walk);
+            put(nested.timestamp, &mut self.timestamp, walk);
         }
         if has_source {
-            self.second_source = text(nested.source, walk);
+            put(nested.source, &mut self.second_source, walk);
         }
         if self.source.0.is_none() {
-            self.source = text(nested.source, walk);
+            put(nested.source, &mut self.source, walk);
         }
     }
 
@@ -137,9 +131,14 @@ impl<'e> Facts<'e> {
     }
 }
 
-#[inline]
-fn text<'e>(word: Option<Word>, walk: &Walk<'e>) -> Text<'e> {
-    Text(word.and_then(|word| word.of(walk.text())))
+/// Most are absent, and were before.
+#[inline(always)]
+fn put<'e>(word: Word, place: &mut Text<'e>, walk: &Walk<'e>) {
+    if !word.is_none() {
+        *place = Text(word.of(walk.text()));
+    } else if place.0.is_some() {
+        *place = Text(None);
+    }
 }
 
 /// The fields that the hub asks for.
@@ -149,26 +148,26 @@ enum Field {
     Kind,
     Timestamp,
     Source,
-    Data,
+    /// Its string counts as little as that of another: it goes to the same place.
+    Data = Field::STRINGS as isize,
     Metadata,
 }
 
 impl Field {
-    /// Those of which the string counts stand first.
-    const STRINGS: usize = Field::Source as usize + 1;
+    /// Those of which the string counts, and one for all others.
+    const STRINGS: usize = 4;
 
     #[inline(always)]
     fn of(key: Word, text: &str) -> Field {
         if key.is_escaped() {
-            Field::of_escaped(key, text)
-        } else {
-            Field::named(&text.as_bytes()[key.range()])
+            return Field::of_escaped(&text[key.range()]);
         }
+        Field::named(&text.as_bytes()[key.range()])
     }
 
     #[cold]
-    fn of_escaped(key: Word, text: &str) -> Field {
-        Field::named(key.of(text).unwrap_or_default().as_bytes())
+    fn of_escaped(name: &str) -> Field {
+        Field::named(Word::text_of(name).as_bytes())
     }
 
     #[inline(always)]
@@ -188,8 +187,8 @@ impl Field {
 /// `timestamp` and `source` of the `metadata` of the nested form; anything but an object counts as absent.
 #[derive(Default)]
 struct Nested {
-    timestamp: Option<Word>,
-    source: Option<Word>,
+    timestamp: Word,
+    source: Word,
 }
 
 impl Nested {
@@ -203,7 +202,7 @@ impl Nested {
         let mut more = walk.enter()?;
         while more {
             let field = Field::of(walk.key_word()?, walk.text());
-            let word = walk.string_value()?;
+            let word = walk.word_value()?;
             match field {
                 Field::Timestamp => nested.timestamp = word,
                 Field::Source => nested.source = word,

@@ -28,8 +28,8 @@ pub enum Stray {
 }
 
 /// Where a string stands between its quotes. Most strings are passed over, so that text is made only of those that
-/// somebody reads.
-#[derive(Clone, Copy, Debug)]
+/// somebody reads. The default is no string: none starts where no quote can stand before it.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Word {
     start: usize,
     end: usize,
@@ -62,6 +62,12 @@ impl<'t> Walk<'t> {
     #[inline(always)]
     pub fn ahead(&self) -> u8 {
         self.text.as_bytes().get(self.at).copied().unwrap_or(0)
+    }
+
+    /// The byte behind the one ahead, or 0.
+    #[inline(always)]
+    fn behind(&self) -> u8 {
+        self.text.as_bytes().get(self.at + 1).copied().unwrap_or(0)
     }
 
     /// Where it stands, in bytes.
@@ -116,9 +122,10 @@ impl<'t> Walk<'t> {
     fn pass_key(&mut self) -> Result<Word, Stray> {
         let key = self.string()?;
         // Most have no space there: one look instead of three.
-        match self.text.as_bytes().get(self.at..).and_then(<[u8]>::first_chunk) {
-            Some([b':', b'!'..=0xff]) => self.at += 1,
-            _ => self.pass_colon()?,
+        if self.ahead() == b':' && self.behind() > b' ' {
+            self.at += 1;
+        } else {
+            self.pass_colon()?;
         }
         Ok(key)
     }
@@ -134,10 +141,16 @@ impl<'t> Walk<'t> {
     /// The value ahead, if it is a string.
     #[inline(always)]
     pub fn string_value(&mut self) -> Result<Option<Word>, Stray> {
+        self.word_value().map(|word| (!word.is_none()).then_some(word))
+    }
+
+    /// [`Walk::string_value`] without moving as much: the default if it is none.
+    #[inline(always)]
+    pub fn word_value(&mut self) -> Result<Word, Stray> {
         if self.ahead() == b'"' {
-            return self.string().map(Some);
+            return self.string();
         }
-        self.pass_any().map(|()| None)
+        self.pass_any().map(|()| Word::default())
     }
 
     /// Passes over the value ahead, whatever it is; answers its text.

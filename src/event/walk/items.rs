@@ -10,6 +10,12 @@ impl Word {
         self.start..self.end
     }
 
+    /// Whether there is no string.
+    #[inline(always)]
+    pub fn is_none(self) -> bool {
+        self.start == 0
+    }
+
     /// Whether it holds a backslash.
     pub fn is_escaped(self) -> bool {
         self.escaped
@@ -52,7 +58,7 @@ impl Walk<'_> {
     #[inline(always)]
     pub(super) fn more_before(&mut self, closes: u8) -> Result<bool, Stray> {
         // Most have no space there: one look instead of three.
-        if let Some([b',', b'!'..=0xff]) = self.text.as_bytes().get(self.at..).and_then(<[u8]>::first_chunk) {
+        if self.ahead() == b',' && self.behind() > b' ' {
             self.at += 1;
             return Ok(true);
         }
