@@ -243,9 +243,6 @@ impl<D: Driver> Shard<D> {
     /// A connection is ready. A token of one that is gone is passed over.
     pub fn ready(&mut self, driver: &mut D, token: u64, what: super::core::Ready, now: Now) {
         let key = Key::from_u64(token);
-        if self.connections.get(key).is_none() {
-            return;
-        }
         if what.writable() {
             self.writable(key, now);
         }
