@@ -56,33 +56,26 @@ impl<D: Driver> Shard<D> {
         let (consumed, fate) = self.serve_all(driver, key, &mut publisher, buffer, now);
         if fate == Fate::Changed {
             self.kept_bytes -= kept_before;
-            return self.hear_on(driver, key, &publisher, &buffer[consumed..], now);
-        }
-        let is_whole = consumed == buffer.len() && !publisher.closing;
-        if !is_whole || kept_before + publisher.kept_bytes() > 0 {
-            if !publisher.closing {
-                match (from_kept, consumed) {
-                    (true, 0) => publisher.keep(kept),
-                    // A new buffer of the right size: the old one may have held a large body.
-                    _ if consumed < buffer.len() => publisher.keep(buffer[consumed..].to_vec()),
-                    _ => {}
-                }
+            if publisher.unread {
+                self.hungry.push(key);
             }
+            let mut rest = buffer[consumed..].to_vec();
+            if !rest.is_empty() {
+                self.take_in(driver, key, &mut rest, now);
+            }
+            return self.effects(driver, now);
+        }
+        match (publisher.closing, from_kept, consumed) {
+            (true, ..) => {}
+            (false, true, 0) => publisher.keep(kept),
+            // A new buffer of the right size: the old one may have held a large body.
+            _ if consumed < buffer.len() => publisher.keep(buffer[consumed..].to_vec()),
+            _ => {}
+        }
+        if publisher.closing || kept_before + publisher.kept_bytes() > 0 {
             self.account(&mut publisher, kept_before);
         }
         self.put_back(key, publisher, now);
-        self.effects(driver, now);
-    }
-
-    /// A connection that does not speak HTTP any more has said so much already.
-    #[cold]
-    fn hear_on(&mut self, driver: &mut D, key: Key, publisher: &Publisher, rest: &[u8], now: Now) {
-        if publisher.unread {
-            self.hungry.push(key);
-        }
-        if !rest.is_empty() {
-            self.take_in(driver, key, &mut rest.to_vec(), now);
-        }
         self.effects(driver, now);
     }
 
