@@ -84,28 +84,31 @@ impl<'e> Facts<'e> {
     pub fn walk(&mut self, walk: &mut Walk<'e>) -> Result<(), Stray> {
         let mut words = [Word::default(); Field::STRINGS];
         let mut nested = Nested::default();
-        (self.data_bytes, self.metadata_bytes, self.fields) = (0, 0, 0);
-        let mut more = walk.enter()?;
+        let (mut data_bytes, mut metadata_bytes, mut fields) = (0, 0, 0);
+        let mut own = *walk;
+        let mut more = own.enter()?;
         while more {
-            self.fields += 1;
-            let (field, start) = (Field::of(walk.key_word()?, walk.text()), walk.at());
+            fields += 1;
+            let (field, start) = (Field::of(own.key_word()?, own.text()), own.at());
             if field == Field::Metadata {
-                nested = Nested::walk(walk)?;
-                self.metadata_bytes = walk.at() - start;
+                nested = own.aside(Nested::walk)?;
+                metadata_bytes = own.at() - start;
             } else {
-                words[field as usize % Field::STRINGS] = walk.word_value()?;
+                words[field as usize % Field::STRINGS] = own.word_value()?;
                 if field == Field::Data {
-                    self.data_bytes = walk.at() - start;
+                    data_bytes = own.at() - start;
                 }
             }
-            more = walk.more()?;
+            more = own.more()?;
         }
+        *walk = own;
+        (self.data_bytes, self.metadata_bytes, self.fields) = (data_bytes, metadata_bytes, fields);
         let [_, kind, timestamp, source] = words;
         put(kind, &mut self.kind, walk);
         put(timestamp, &mut self.timestamp, walk);
         put(source, &mut self.source, walk);
         put(Word::default(), &mut self.second_source, walk);
-        if self.metadata_bytes > 0 {
+        if metadata_bytes > 0 {
             self.add_nested(&nested, !source.is_none(), walk);
         }
         Ok(())

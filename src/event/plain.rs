@@ -8,7 +8,7 @@ use wide::u8x16;
 const BLOCK: usize = 64;
 
 /// What was seen of the block looked at last.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Marks {
     /// Where the block starts in the text.
     start: usize,
@@ -27,37 +27,36 @@ impl Marks {
                 return at + found.trailing_zeros() as usize;
             }
         }
-        self.look(text, at)
-    }
-
-    /// Looks at the bytes from `at` on until one is special.
-    #[inline(never)]
-    fn look(&mut self, text: &[u8], at: usize) -> usize {
-        let mut start = at;
-        while let Some(block) = text.get(start..).and_then(<[u8]>::first_chunk) {
-            let special = special_of(block);
-            if special != 0 {
-                (self.start, self.special) = (start, special);
-                return start + special.trailing_zeros() as usize;
-            }
-            start += BLOCK;
-        }
-        self.look_at_end(text, start)
-    }
-
-    /// The last block of a text reaches back to what was seen already; a short text is filled up with spaces.
-    #[inline(never)]
-    fn look_at_end(&mut self, text: &[u8], start: usize) -> usize {
-        let rest = text.get(start..).unwrap_or_default();
-        self.start = text.len() - rest.len();
-        self.special = match text.last_chunk() {
-            Some(block) => special_of(block).checked_shr((BLOCK - rest.len()) as u32).unwrap_or(0),
-            None => special_of(&filled_up(rest)),
-        };
+        *self = Marks::look(text, at);
         match self.special {
             0 => text.len(),
             special => self.start + special.trailing_zeros() as usize,
         }
+    }
+
+    /// Looks at the bytes from `at` on until one is special.
+    #[inline(never)]
+    fn look(text: &[u8], at: usize) -> Marks {
+        let mut start = at;
+        while let Some(block) = text.get(start..).and_then(<[u8]>::first_chunk) {
+            let special = special_of(block);
+            if special != 0 {
+                return Marks { start, special };
+            }
+            start += BLOCK;
+        }
+        Marks::look_at_end(text, start)
+    }
+
+    /// The last block of a text reaches back to what was seen already; a short text is filled up with spaces.
+    #[inline(never)]
+    fn look_at_end(text: &[u8], start: usize) -> Marks {
+        let rest = text.get(start..).unwrap_or_default();
+        let special = match text.last_chunk() {
+            Some(block) => special_of(block).checked_shr((BLOCK - rest.len()) as u32).unwrap_or(0),
+            None => special_of(&filled_up(rest)),
+        };
+        Marks { start: text.len() - rest.len(), special }
     }
 }
 

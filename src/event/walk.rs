@@ -9,7 +9,8 @@ use super::facts::DEPTH_MAX;
 use super::plain::Marks;
 use std::borrow::Cow;
 
-/// Where a walk stands.
+/// Where a walk stands. What is rare is done by a copy, so that on the common way all of it can stay in registers.
+#[derive(Clone, Copy)]
 pub struct Walk<'t> {
     text: &'t str,
     at: usize,
@@ -18,8 +19,9 @@ pub struct Walk<'t> {
     marks: Marks,
 }
 
-/// Why a walk ended early.
+/// Why a walk ended early. As wide as what comes in its place if nothing is wrong, which so is never taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub enum Stray {
     /// The text is not JSON.
     Syntax,
@@ -56,6 +58,18 @@ impl<'t> Walk<'t> {
         let mut walk = Walk { text, at: 0, depth: 0, marks: Marks::default() };
         walk.skip_space();
         walk
+    }
+
+    /// Does something rare.
+    #[inline(always)]
+    pub(super) fn aside<T>(
+        &mut self,
+        rare: impl FnOnce(&mut Walk<'t>) -> Result<T, Stray>,
+    ) -> Result<T, Stray> {
+        let mut copy = *self;
+        let done = rare(&mut copy);
+        *self = copy;
+        done
     }
 
     /// The byte ahead; 0, which no JSON holds outside of its strings, at the end.
@@ -125,7 +139,7 @@ impl<'t> Walk<'t> {
         if self.ahead() == b':' && self.behind() > b' ' {
             self.at += 1;
         } else {
-            self.pass_colon()?;
+            self.aside(Walk::pass_colon)?;
         }
         Ok(key)
     }
@@ -150,7 +164,7 @@ impl<'t> Walk<'t> {
         if self.ahead() == b'"' {
             return self.string();
         }
-        self.pass_any().map(|()| Word::default())
+        self.aside(Walk::pass_any).map(|()| Word::default())
     }
 
     /// Passes over the value ahead, whatever it is; answers its text.
@@ -251,7 +265,7 @@ impl<'t> Walk<'t> {
         self.at = self.marks.next(self.text.as_bytes(), start);
         let escaped = self.ahead() != b'"';
         if escaped {
-            self.escaped_string()?;
+            self.aside(Walk::escaped_string)?;
         }
         let end = self.at;
         self.at += 1;

@@ -62,7 +62,7 @@ impl Walk<'_> {
             self.at += 1;
             return Ok(true);
         }
-        self.more_behind_space(closes)
+        self.aside(|walk| walk.more_behind_space(closes))
     }
 
     #[inline(never)]
