@@ -34,9 +34,9 @@ impl Habits {
         self.vain = self.vain.saturating_sub(1);
     }
 
-    /// A whole request had a head that was not known.
+    /// A whole request had a head that was not known. Of requests that came together one is enough.
     pub fn learn(&mut self, head: &Head<'_>) {
-        if !std::mem::replace(&mut self.has_asked, true) || self.vain == VAIN_MAX {
+        if !std::mem::replace(&mut self.has_asked, true) || self.vain == VAIN_MAX || self.seen.is_some() {
             return;
         }
         if let Some(seen) = Seen::of(head) {

@@ -133,6 +133,40 @@ class TestConnections:
             assert answer.status == 200
             assert "transfer-encoding" not in dict(answer.fields)
 
+    @pytest.mark.parametrize(
+        "old, new",
+        [
+            (b"Length: 7", b"Length: +7"),
+            (b"Length: 7", b"Length: 7, 7"),
+            (b"Length: 7", b"Length: 99999999999999999999"),
+            (b"Length: 7", b"Length:"),
+            (b"Length: 7\r\n", b"Length: 7\r\nContent-Length: 7\r\n"),
+            (b"Length: 7\r\n", b"Length: 7\r\nTransfer-Encoding: chunked\r\n"),
+            (b"Length: 7\r\n", b"Length: 7\n"),
+            (b"Host: test\r\n", b""),
+            (b"Host: test", b"Host: te st"),
+            (b"Host: test", b"Host : test"),
+            (b" HTTP/1.1", b" HTTP/1.2"),
+            (b" HTTP/1.1", b"  HTTP/1.1"),
+            (b"/publish/", b"/publish/#"),
+            (b"/publish/", b"publish/"),
+            (b"/publish/", b"/publish/\xfc"),
+            (b"POST", b"P\x00ST"),
+        ],
+    )
+    def test_connection_that_was_well_behaved_is_refused_like_any_other(self, hub, channel, old, new):
+        """A head is known by the lines that came before; whatever differs must be judged as it would be first."""
+        broken = encode_publish(channel).replace(old, new)
+        with RawConnection(hub.port) as fresh, RawConnection(hub.port) as known:
+            refused = fresh.send(broken).reply()
+            for number in range(5):
+                body = b'{"n":%d}' % 10**number
+                assert known.send(encode_publish(f"{channel}.{number}", body)).reply().status == 200
+            again = known.send(broken).reply()
+            assert again.status >= 400
+            assert (again.status, again.json()) == (refused.status, refused.json())
+            assert known.ends()
+
     def test_pipelined_answers_come_in_the_order_of_requests(self, hub, channel):
         names = [f"{channel}.{number % 64}" for number in range(512)]
         with RawConnection(hub.port) as connection:

@@ -1,5 +1,5 @@
-//! HTTP/1.0 and 1.1 as a server speaks it (RFC 9110, RFC 9112): `head` and `Body` read a request, `Response`
-//! writes the answer, `percent_decode` and `query` read a target.
+//! HTTP/1.0 and 1.1 as a server speaks it (RFC 9110, RFC 9112): `head` and `Body` read a request, `Seen` knows a
+//! head again, `Response` and `Letterhead` write the answer, `percent_decode` and `query` read a target.
 //!
 //! Two parsers that read the same bytes differently let one request hide inside another (request smuggling), so
 //! whatever breaks the grammar is refused rather than guessed at. After a refusal the bytes that follow have no
