@@ -1,6 +1,7 @@
 //! The owner's side of channels: their numbering, how many members they have on which shard, and which idle one
 //! goes when there are too many. Called by the hub; knows no connection.
 
+use super::approach::Heard;
 use super::durable::Durable;
 use super::history::{Kept, Ring};
 use super::idle::Idle;
@@ -34,8 +35,8 @@ pub(super) struct Owned {
     pub channel: Channel,
     /// Of the last event.
     pub position: Position,
-    /// The local side, where the owner has members itself.
-    pub local: Option<u32>,
+    /// Where it is heard, while the owner has members itself.
+    pub heard: Option<Heard>,
     /// The other shards with members that hear it by name.
     pub interests: Vec<Interest>,
     /// Where its events go besides here: to those, and to the shards with a pattern that covers it. True at this version
@@ -182,7 +183,7 @@ impl Channels {
             trimmed_ms: self.kept.floor_ms,
             channel: channel.clone(),
             position: Position { epoch, offset: if keep.durable { self.forgotten_offset } else { 0 } },
-            local: None,
+            heard: None,
             interests: Vec::new(),
             targets: Vec::new(),
             targets_version: 0,

@@ -26,9 +26,15 @@ impl Subscriptions {
     /// Sends what the turn gathered.
     pub(super) fn flush(&mut self, way: &mut Way<'_, impl Outlet>) {
         let mut crowds = std::mem::take(&mut self.dirty_crowds);
-        for crowd in crowds.drain(..) {
-            self.flush_crowd(crowd, way);
+        for crowds in Self::in_parts(&crowds) {
+            if crowds.len() > 1 {
+                self.look_ahead(crowds, way.outlet);
+            }
+            for crowd in crowds {
+                self.flush_crowd(*crowd, way);
+            }
         }
+        crowds.clear();
         self.dirty_crowds = crowds;
         let mut members = std::mem::take(&mut self.waiting.dirty);
         for slot in members.drain(..) {

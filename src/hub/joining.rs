@@ -2,6 +2,7 @@
 //! the owner.
 
 use super::acks::Acks;
+use super::approach::Heard;
 use super::crowds::{Manner, Source};
 use super::members::Badge;
 use super::members::Place;
@@ -37,8 +38,8 @@ impl Hub {
                 return Joining::Full;
             };
             let local = self.subscriptions.open(&channel, owner, slow);
-            self.channels.at(slot).local = Some(local);
             let ask = self.ask(member, tag, Source::Channel(local), wish);
+            self.channels.at(slot).heard = Some(Heard { local, crowd: ask.crowd });
             self.settle_in(ask, &standing);
             return Joining::Done(standing);
         }
@@ -192,7 +193,7 @@ impl Hub {
             return self.post.push(owner, Mail::Leave { channel, member });
         }
         if none_here && let Some(slot) = self.channels.find(channel.as_str()) {
-            self.channels.at(slot).local = None;
+            self.channels.at(slot).heard = None;
         }
         self.let_go(&channel, None, ConnectionId::new(owner, member), now_us);
     }

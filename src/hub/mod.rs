@@ -9,11 +9,13 @@
 //! * `durable`: channels on disk; `recall`: reading what is kept, in memory or on disk
 //! * `patterns`, `index`: which patterns cover a channel; `watching`: how shards tell each other of them
 //! * `rights`: what becomes of subscriptions when their member's rights change
-//! * `pump`, `outbox`, `flush`: the way of an event to the sockets; `backlog`: what waits for them
+//! * `pump`, `outbox`, `flush`: the way of an event to the sockets; `backlog`: what waits for them; `approach`: what is
+//!   looked at early
 //! * `acks`, `redelivery`: what subscribers acknowledge; `letters`: events that nobody took
 //! * `mail`: what shards tell each other
 
 mod acks;
+mod approach;
 mod backlog;
 mod behind;
 mod channels;
@@ -57,6 +59,7 @@ mod watching;
 
 pub use crate::metrics::Counters;
 pub use acks::{AckWish, Acked, Scope, Settled, Verdict};
+pub use approach::Near;
 pub use behind::Chunk;
 pub use durable::{Fsync, LogEpoch, LogOutcome, LogWrite, Logged, Restored, Stored};
 pub use history::{From, Keep, Page, PageWish, Recovery};

@@ -18,4 +18,8 @@ pub trait Outlet {
     fn send(&mut self, member: u32, bytes: &[u8]) -> Sent;
     /// Offers several pieces in one call.
     fn send_all(&mut self, member: u32, slices: &[IoSlice<'_>]) -> Sent;
+    /// Looks at what a send to `member` begins with, so that it is at hand by then. Answers whether there is something.
+    fn look(&self, _member: u32) -> bool {
+        false
+    }
 }

@@ -4,10 +4,9 @@
 use super::durable::Stored;
 use super::pump::{Arrival, Reach};
 use super::remembered::Kept;
-use super::{Answer, Door, Hub, Mail, Origin, Outlet, Published, Publishing, Refusal, Ticket};
+use super::{Answer, Door, Hub, Mail, Near, Origin, Outlet, Published, Publishing, Refusal, Ticket};
 use crate::event::{Channel, Event, Position, Priority};
 use crate::stdx::slab::Key;
-use std::sync::Arc;
 
 /// A publish that waits for other shards.
 pub(super) struct Pending {
@@ -34,6 +33,19 @@ impl Hub {
     pub fn publish(
         &mut self,
         channel: &str,
+        event: Event,
+        origin: Origin,
+        now_us: u64,
+        outlet: &mut impl Outlet,
+    ) -> Publishing {
+        self.publish_near(self.approach(channel), channel, event, origin, now_us, outlet)
+    }
+
+    /// [`Hub::publish`], for whom has approached the channel already.
+    pub fn publish_near(
+        &mut self,
+        near: Near,
+        channel: &str,
         mut event: Event,
         origin: Origin,
         now_us: u64,
@@ -42,9 +54,9 @@ impl Hub {
         if event.priority() != Priority::NORMAL {
             self.level(channel, &mut event);
         }
-        let owner = self.owner(channel);
+        let owner = near.owner;
         if owner == self.options.shard {
-            return self.publish_here(channel, event, origin, now_us, outlet);
+            return self.publish_here(near, channel, event, origin, now_us, outlet);
         }
         if !self.post.has_room(owner, event.frame().len()) {
             self.counters.mailbox_full += 1;
@@ -74,14 +86,16 @@ impl Hub {
 
     fn publish_here(
         &mut self,
+        near: Near,
         channel: &str,
         event: Event,
         origin: Origin,
         now_us: u64,
         outlet: &mut impl Outlet,
     ) -> Publishing {
-        let slot = match self.channels.find(channel) {
-            Some(slot) => slot,
+        // It may have been forgotten since.
+        let slot = match near.owned.filter(|key| self.channels.slab.get(*key).is_some()) {
+            Some(key) => key.slot,
             None => self.owned(&Channel::parse(channel).expect("checked by the caller"), now_us),
         };
         let (published, reports) = match self.take(slot, &event, now_us, outlet) {
@@ -171,25 +185,6 @@ impl Hub {
         Taken::Numbered(Published::new(position, reach, stored), reports)
     }
 
-    fn repeat(&mut self, slot: u32, id: &str, now_us: u64) -> Option<Published> {
-        let channel = &self.channels.at(slot).channel;
-        let kept = self.remembered.find(channel, id, now_us)?;
-        self.counters.repeats += 1;
-        let first = Published::new(kept.position, kept.reach, kept.stored);
-        Some(Published { is_repeat: true, first: kept.body.clone(), ..first })
-    }
-
-    /// Keeps the answer to a publish that carried an id, for repeats of it. The name must be valid.
-    pub fn remember(&mut self, channel: &str, id: &str, body: &[u8]) {
-        let owner = self.owner(channel);
-        let (channel, body) = (self.named(channel), Arc::from(body));
-        if owner == self.options.shard {
-            self.counters.ids_dropped += self.remembered.answer(&channel, id, body);
-        } else {
-            self.post.push(owner, Mail::Remember { channel, id: id.into(), body });
-        }
-    }
-
     fn wait(&mut self, origin: Origin) -> Option<Ticket> {
         let pending = Pending { origin, position: None, reach: Reach::default(), stored: None, missing: 0 };
         let key = self.pending.insert(pending).ok()?;
@@ -208,9 +203,9 @@ impl Hub {
         self.last_event_ms = Some(event.at_ms());
         let owned = self.channels.at(slot);
         owned.position.offset += 1;
-        let (position, local, members, keep) = (owned.position, owned.local, owned.members, owned.keep);
+        let (position, heard, members, keep) = (owned.position, owned.heard, owned.members, owned.keep);
         let arrival = Arrival { event, position, now_us };
-        let local = local.or_else(|| self.covered(slot));
+        let local = heard.map(|heard| heard.local).or_else(|| self.covered(slot));
         let reach = match local {
             Some(local) => self.subscriptions.deliver(local, arrival, outlet, &mut self.counters),
             None => Reach::default(),

@@ -3,6 +3,7 @@
 
 use super::durable::Stored;
 use super::pump::Reach;
+use super::{Hub, Mail, Published};
 use crate::event::{Channel, Position};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -86,6 +87,28 @@ impl Remembered {
         let Some((_, id)) = self.order.pop_front() else { return };
         let body = self.by_id.remove(&id).and_then(|kept| kept.body).map_or(0, |body| body.len());
         self.bytes -= id.1.len() + body;
+    }
+}
+
+impl Hub {
+    /// The earlier publish of this id, if there was one.
+    pub(super) fn repeat(&mut self, slot: u32, id: &str, now_us: u64) -> Option<Published> {
+        let channel = &self.channels.at(slot).channel;
+        let kept = self.remembered.find(channel, id, now_us)?;
+        self.counters.repeats += 1;
+        let first = Published::new(kept.position, kept.reach, kept.stored);
+        Some(Published { is_repeat: true, first: kept.body.clone(), ..first })
+    }
+
+    /// Keeps the answer to a publish that carried an id, for repeats of it. The name must be valid.
+    pub fn remember(&mut self, channel: &str, id: &str, body: &[u8]) {
+        let owner = self.owner(channel);
+        let (channel, body) = (self.named(channel), Arc::from(body));
+        if owner == self.options.shard {
+            self.counters.ids_dropped += self.remembered.answer(&channel, id, body);
+        } else {
+            self.post.push(owner, Mail::Remember { channel, id: id.into(), body });
+        }
     }
 }
 

@@ -52,7 +52,7 @@ fn envelope(event: &Event, channel: &Channel, position: Position, out: &mut Vec<
     Some(at)
 }
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     let router = RouterQueue { max: 2, multi: false };
     Options {
         shard: 0,

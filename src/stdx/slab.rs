@@ -103,6 +103,13 @@ impl<T> Slab<T> {
         self.entries.get(slot as usize)?.value()
     }
 
+    /// Whatever value is in the slot now, with its key; see [`Slab::at`].
+    #[must_use]
+    pub fn entry_at(&self, slot: u32) -> Option<(Key, &T)> {
+        let entry = self.entries.get(slot as usize)?;
+        entry.value().map(|value| (Key { slot, generation: entry.generation }, value))
+    }
+
     /// Whatever value is in the slot now; see [`Slab::at`].
     pub fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
         self.entries.get_mut(slot as usize)?.value_mut()

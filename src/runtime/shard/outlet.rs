@@ -26,4 +26,8 @@ impl<D: Driver> Outlet for Sockets<'_, D> {
             None => Sent::Gone,
         }
     }
+
+    fn look(&self, member: u32) -> bool {
+        self.connections.at(member).is_some()
+    }
 }

@@ -7,7 +7,7 @@ use super::letters::is_retry;
 use super::requests::draining;
 use super::{Shard, Sockets};
 use crate::event::{DEAD_LETTERS, Event, Facts};
-use crate::hub::{self, Answer as PublishAnswer, Origin, Published, Publishing, Stored};
+use crate::hub::{self, Answer as PublishAnswer, Near, Origin, Published, Publishing, Stored};
 use crate::mailbox::drain::Stage;
 use crate::session::Refusal;
 use crate::session::admission::{self, Admitted, Said};
@@ -59,9 +59,11 @@ impl<D: Driver> Shard<D> {
                 Err(refusal) => return self.refuse_publish(publisher, &form, &refusal),
             }
         }
+        // Where it goes comes from far, and is here when the event is read.
+        let near = channel.map(|channel| self.hub.approach(channel));
         let mut facts = Facts::default();
         match admission::admit(&said, &mut facts, &self.options.limits, &self.options.session, now) {
-            Ok(admitted) => self.publish_admitted(driver, key, publisher, form, admitted, now),
+            Ok(admitted) => self.publish_admitted(driver, key, publisher, form, admitted, near, now),
             Err(refusal) => self.refuse_publish(publisher, &form, &refusal),
         }
     }
@@ -100,6 +102,8 @@ impl<D: Driver> Shard<D> {
         *misfits.entry(kind.into()).or_default() += 1;
     }
 
+    /// `near` is of the event's channel.
+    #[expect(clippy::too_many_arguments, reason = "what a publish is made of, from two callers")]
     fn publish_admitted(
         &mut self,
         driver: &mut D,
@@ -107,35 +111,27 @@ impl<D: Driver> Shard<D> {
         publisher: &mut Publisher,
         form: Form,
         admitted: Admitted<'_>,
+        near: Option<Near>,
         now: Now,
     ) {
         let Admitted { channel, event, facts } = admitted;
         if let Err(refused) = self.may_publish(&channel) {
             return self.refuse_publish(publisher, &form, &refused.refusal());
         }
+        let near = near.unwrap_or_else(|| self.hub.approach(&channel));
+        self.hub.look_near(&near);
         let keep = keep(&channel, &event);
         let origin = Origin { connection: key, request: publisher.next_request(), item: SINGLE };
-        let outcome = self.hand_in(driver, &channel, event, origin, now);
+        // Most are taken: what is written meanwhile is seldom in vain.
         self.answer.clear();
-        match outcome {
+        admission::write_answer_head(&channel, facts, self.time_text.at(now.unix_ms), &mut self.answer);
+        match self.hand_in_near(driver, near, &channel, event, origin, now) {
             Outcome::Done(published) => {
-                admission::write_answer_head(
-                    &channel,
-                    facts,
-                    self.time_text.at(now.unix_ms),
-                    &mut self.answer,
-                );
                 self.finish_answer(&published, keep);
                 let body = published.first.as_deref().unwrap_or(&self.answer);
                 publisher.answer_json(&form, body, &self.letterhead);
             }
             Outcome::Waiting => {
-                admission::write_answer_head(
-                    &channel,
-                    facts,
-                    self.time_text.at(now.unix_ms),
-                    &mut self.answer,
-                );
                 publisher.answer_later(form, &self.answer);
                 if keep.is_some() {
                     let place = (key, origin.request, SINGLE);
@@ -156,12 +152,25 @@ impl<D: Driver> Shard<D> {
         origin: Origin,
         now: Now,
     ) -> Outcome {
+        let near = self.hub.approach(channel);
+        self.hand_in_near(driver, near, channel, event, origin, now)
+    }
+
+    fn hand_in_near(
+        &mut self,
+        driver: &mut D,
+        near: Near,
+        channel: &str,
+        event: Event,
+        origin: Origin,
+        now: Now,
+    ) -> Outcome {
         if channel == DEAD_LETTERS {
             return Outcome::Refused(reserved());
         }
         self.judge_hearers(channel, now);
         let mut outlet = Sockets { driver, connections: &self.connections };
-        match self.hub.publish(channel, event, origin, now.steady_us, &mut outlet) {
+        match self.hub.publish_near(near, channel, event, origin, now.steady_us, &mut outlet) {
             Publishing::Done(published) => {
                 self.hub.counters.published += 1;
                 Outcome::Done(published)
@@ -275,7 +284,7 @@ impl<D: Driver> Shard<D> {
         }
         let mut facts = Facts::default();
         match cloudevents::admit(&said, &mut facts, &self.options.limits, &self.options.session, now) {
-            Ok(admitted) => self.publish_admitted(driver, key, publisher, form, admitted, now),
+            Ok(admitted) => self.publish_admitted(driver, key, publisher, form, admitted, None, now),
             Err(refusal) => self.refuse_publish(publisher, &form, &refusal),
         }
     }
