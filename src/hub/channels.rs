@@ -5,14 +5,13 @@ use super::approach::Heard;
 use super::durable::Durable;
 use super::history::{Kept, Ring};
 use super::idle::Idle;
+use super::names::{ByName, Name};
 use super::patterns::Watched;
 use super::presence::Present;
-use super::rules::ChannelOptions;
-use super::types::{Full, Names, Standing};
+use super::{ChannelOptions, Full, Names, Standing};
 use crate::event::{Channel, Position};
 use crate::metrics::{ChannelCount, Counters};
 use crate::stdx::slab::{Key, Slab};
-use std::collections::HashMap;
 
 /// One shard with members of the channel.
 pub(super) struct Interest {
@@ -33,6 +32,7 @@ const STALE: u64 = u64::MAX;
 
 pub(super) struct Owned {
     pub channel: Channel,
+    name: Name,
     /// Of the last event.
     pub position: Position,
     /// Where it is heard, while the owner has members itself.
@@ -96,7 +96,7 @@ impl Owned {
 /// Every channel that this shard owns.
 pub(super) struct Channels {
     pub slab: Slab<Owned>,
-    by_name: HashMap<Channel, u32, foldhash::quality::RandomState>,
+    by_name: ByName,
     pub options: ChannelOptions,
     /// Channels without members, the longest idle first, and apart from them those that need not be kept.
     pub idle: Idle,
@@ -113,7 +113,7 @@ impl Channels {
         Channels {
             kept: Kept { bytes_max: options.history_bytes_max, ..Kept::default() },
             slab: Slab::with_limit(u32::MAX - 1),
-            by_name: HashMap::default(),
+            by_name: ByName::default(),
             options,
             idle: Idle::default(),
             idle_ephemeral: Idle::default(),
@@ -148,7 +148,7 @@ impl Channels {
     }
 
     pub fn find(&self, name: &str) -> Option<u32> {
-        self.by_name.get(name).copied()
+        self.by_name.find(name, |slot| self.slab.at(slot).is_some_and(|it| it.name.is(name, &it.channel)))
     }
 
     pub fn at(&mut self, slot: u32) -> &mut Owned {
@@ -182,6 +182,7 @@ impl Channels {
             keep_ttl_us: keep.ttl_us,
             trimmed_ms: self.kept.floor_ms,
             channel: channel.clone(),
+            name: Name::new(channel),
             position: Position { epoch, offset: if keep.durable { self.forgotten_offset } else { 0 } },
             heard: None,
             interests: Vec::new(),
@@ -199,7 +200,7 @@ impl Channels {
         let Ok(key) = self.slab.insert(owned) else {
             unreachable!("max_channels is far below what the slab takes")
         };
-        self.by_name.insert(channel.clone(), key.slot);
+        self.by_name.insert(channel.as_str(), key.slot);
         self.rest(key.slot, now_us);
         key.slot
     }
@@ -283,7 +284,7 @@ impl Channels {
         self.idle_ephemeral.remove(slot);
         self.drop_history(slot);
         if let Some(owned) = self.slab.key_at(slot).and_then(|key| self.slab.remove(key)) {
-            self.by_name.remove(owned.channel.as_str());
+            self.by_name.remove(owned.channel.as_str(), slot);
             if let Some(durable) = &owned.durable {
                 self.forgotten_offset = self.forgotten_offset.max(owned.position.offset + durable.held);
             }

@@ -1,6 +1,8 @@
-//! Spare parts that know nothing of events: the clock, generation-checked slots and sets of them, records in a ring, a timer wheel.
+//! Spare parts that know nothing of events: the clock, generation-checked slots, sets of them and a table of what
+//! is where, records in a ring, a timer wheel.
 //! Every shard owns its own; nothing here is shared between threads, waits, or calls the rest of Courier.
 pub mod clock;
+pub mod index;
 pub mod ranges;
 pub mod records;
 pub mod slab;
