@@ -39,7 +39,7 @@ BARS = [
     Bar("CG", "cpu_us_per_publish", 1.05, ("courier C",), "C beside a crowd, against C alone"),
     Bar("I", "idle_cpu_share", 0.01, (), "share of a core of an idle server"),
     Bar(ANY, "faults", 0, (), "events lost, doubled, out of order; refused publishes; closed subscribers"),
-    Bar(ANY, "stall_ms", 20, (), "longest stall in ms, without the time in which the load tool or the server waited for a core"),
+    Bar(ANY, "stall_ms", 20, (), "longest stall in ms, without the time in which the load tool or the server had no core"),
 ]
 # System calls per publish in C: one publish has one answer and one ready subscriber.
 READS = ("read", "readv", "recvfrom", "recvmsg")
@@ -116,8 +116,12 @@ def over_all(bar, subject, kept):
 
 
 def worst_stall(bar, subject, runs, kept):
-    """A server that is ready to run and has no core cannot do better; what it waited is told beside."""
-    stalls = [(run["stall_ms"], run["stall_server_waited_ms"], key) for key, run in runs if "stall_ms" in run]
+    """A server that is ready to run and has no core cannot do better; what it waited is told beside.
+
+    Neither can one whose core the host has given to somebody else, which is known in whole ticks of 10 ms only.
+    """
+    stalls = [(run["stall_ms"], run["stall_server_waited_ms"] + run["stall_stolen_ms"], key)
+              for key, run in runs if "stall_ms" in run]
     if not stalls:
         return Verdict(bar, subject, None, "")
     own, where = max((max(stall - waited, 0.0), key) for stall, waited, key in stalls)

@@ -13,7 +13,7 @@ from servers import EXAMPLES, LOAD_CORE, Unavailable
 from workloads import CLOSE_ROUNDS, FAULTS, GROUPS, WORKLOADS, Workload
 
 LOAD_SECONDS_MAX = 60
-# Rivals that no bar of the workload names run in this many rounds only: a whole run stays below eight minutes.
+# Rivals that no bar of the workload names run in this many rounds only: a whole run stays below ten minutes.
 ROUNDS_WITHOUT_BAR = 3
 # Between two servers: sockets of the last one are gone by then.
 PAUSE_SECONDS = 0.05

@@ -39,7 +39,7 @@ BESIDE = f"beside {CROWD_CHANNELS:,} other channels and {CROWD_CONNECTIONS:,} id
 
 A = Workload("fan-out to 1,000, one event at a time", "--lockstep", [NS_DELIVERY, STALL], close=True)
 C = Workload("1,000 channels, one subscriber each, 64 publishers", "--channels 1000 --publishers 64 --in-flight 64",
-             [US_PUBLISH, STALL])
+             [US_PUBLISH, STALL], close=True)
 
 WORKLOADS = {
     "A": A,

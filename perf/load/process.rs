@@ -1,6 +1,7 @@
 //! What the kernel knows about a process: CPU time of all its threads and resident memory.
 
 use std::fs;
+use std::io::Read;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -29,6 +30,20 @@ pub fn usage(pids: &[u32]) -> Usage {
 /// CPU time in nanoseconds of all threads of `pids`.
 pub fn cpu_ns(pids: &[u32]) -> u64 {
     usage(pids).cpu_ns
+}
+
+/// The step in which the kernel tells stolen time, nanoseconds: USER_HZ is 100 on every architecture that this runs on.
+pub const STEAL_TICK_NS: u64 = 10_000_000;
+
+/// How long the host let something else run on this machine's cores, nanoseconds since boot, all cores together: the
+/// eighth figure of the first line of `/proc/stat` (proc_stat(5)). 0 where nothing is virtual.
+pub fn stolen_ns() -> u64 {
+    // The first line is all that is wanted of it.
+    let mut start = [0; 256];
+    let read = fs::File::open("/proc/stat").and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    let line = std::str::from_utf8(&start[..read]).unwrap_or_default();
+    let ticks = line.split_ascii_whitespace().nth(8).and_then(|figure| figure.parse::<u64>().ok());
+    ticks.unwrap_or(0) * STEAL_TICK_NS
 }
 
 /// Resident memory in bytes of `pids`, as `smaps_rollup` counts it (exact, unlike `statm`).

@@ -7,7 +7,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::pread;
 
-use crate::process::usage;
+use crate::process::{STEAL_TICK_NS, stolen_ns, usage};
 
 /// How often the tool looks at its own lateness, and the shortest gap worth a look, nanoseconds. A look costs 2 us.
 const LOOK_NS: u64 = 1_000_000;
@@ -25,6 +25,7 @@ pub struct Stall {
     server: Vec<u32>,
     server_looked_ns: u64,
     server_waited_sum_ns: u64,
+    stolen_sum_ns: u64,
     /// Longest gap, nanoseconds.
     pub gap_ns: u64,
     /// Longest gap after taking away the time in which this tool could not run, nanoseconds.
@@ -32,6 +33,8 @@ pub struct Stall {
     /// How long the server's threads were ready to run and did not, around that time, nanoseconds; nothing is taken away
     /// for it here. Looked at for stalls over a millisecond only, and over up to 5 ms more than the stall.
     pub server_waited_ns: u64,
+    /// How long the host kept cores of this machine for others around that time, nanoseconds: all cores together, at least.
+    pub stolen_ns: u64,
     /// Longest time between two looks in which this tool was ready to run and did not, nanoseconds.
     pub late_ns: u64,
 }
@@ -48,18 +51,22 @@ impl Stall {
             server: server.to_vec(),
             server_looked_ns: 0,
             server_waited_sum_ns: 0,
+            stolen_sum_ns: 0,
             gap_ns: 0,
             stall_ns: 0,
             server_waited_ns: 0,
+            stolen_ns: 0,
             late_ns: 0,
         };
         stall.late_sum_ns = stall.lateness_ns().unwrap_or(0);
+        stall.stolen_sum_ns = stolen_ns();
         Ok(stall)
     }
 
     /// Forgets what was measured; called while nothing is owed.
     pub fn reset(&mut self) {
-        (self.since, self.gap_ns, self.stall_ns, self.late_ns, self.server_waited_ns) = (None, 0, 0, 0, 0);
+        (self.since, self.gap_ns, self.stall_ns, self.late_ns) = (None, 0, 0, 0);
+        (self.server_waited_ns, self.stolen_ns) = (0, 0);
     }
 
     /// Deliveries are owed from now on, if they were not already.
@@ -78,7 +85,8 @@ impl Stall {
             let stall_ns = gap_ns.saturating_sub(self.late_sum_ns - late_then_ns);
             if stall_ns > self.stall_ns {
                 self.stall_ns = stall_ns;
-                self.server_waited_ns = if stall_ns > LOOK_NS { self.server_waited(now_ns) } else { 0 };
+                (self.server_waited_ns, self.stolen_ns) =
+                    if stall_ns > LOOK_NS { self.withheld(now_ns) } else { (0, 0) };
             }
         }
         self.since = more.then_some((now_ns, self.late_sum_ns));
@@ -90,15 +98,19 @@ impl Stall {
             self.look(now_ns);
         }
         if now_ns.saturating_sub(self.server_looked_ns) > SERVER_LOOK_NS {
-            self.server_waited(now_ns);
+            self.withheld(now_ns);
         }
     }
 
-    /// How long the server's threads waited for a core since the last look, nanoseconds.
-    fn server_waited(&mut self, now_ns: u64) -> u64 {
-        let sum_ns = usage(&self.server).waited_ns;
+    /// How long the server's threads waited for a core since the last look, and how long the host withheld cores from this
+    /// machine at least, nanoseconds. The kernel tells the latter in ticks, of which one may have been nearly full before.
+    fn withheld(&mut self, now_ns: u64) -> (u64, u64) {
+        let (waited_ns, stolen_ns) = (usage(&self.server).waited_ns, stolen_ns());
         self.server_looked_ns = now_ns;
-        sum_ns.saturating_sub(std::mem::replace(&mut self.server_waited_sum_ns, sum_ns))
+        let waited_before_ns = std::mem::replace(&mut self.server_waited_sum_ns, waited_ns);
+        let stolen_before_ns = std::mem::replace(&mut self.stolen_sum_ns, stolen_ns);
+        let stolen_ns = stolen_ns.saturating_sub(stolen_before_ns).saturating_sub(STEAL_TICK_NS);
+        (waited_ns.saturating_sub(waited_before_ns), stolen_ns)
     }
 
     fn look(&mut self, now_ns: u64) {
