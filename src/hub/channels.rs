@@ -35,7 +35,7 @@ pub(super) struct Owned {
     name: Name,
     /// Of the last event.
     pub position: Position,
-    /// Where it is heard, while the owner has members itself.
+    /// Where it is heard, while the owner has members itself; it goes with the last of them.
     pub heard: Option<Heard>,
     /// The other shards with members that hear it by name.
     pub interests: Vec<Interest>,

@@ -4,6 +4,7 @@
 //! Under [`Fsync::Always`] an event is numbered at once and seen by nobody before its write has ended: no power loss
 //! takes back what somebody saw. Under the others it is delivered at once and written behind.
 
+use super::channels::Owned;
 use super::pump::Reach;
 use super::{Hub, Mail, Outlet, Published, Publishing, Refusal, Ticket};
 use crate::event::{Channel, Event, Position};
@@ -148,6 +149,16 @@ impl Log {
             self.unwritten_bytes -= self.unwritten.pop_front().unwrap_or(0);
         }
         self.down = logged.outcome == LogOutcome::Failed;
+    }
+}
+
+impl Owned {
+    /// Whether the event at `position` waits for the disk before it is delivered. One of an earlier life of the channel does
+    /// not: its numbers say nothing here.
+    pub fn holds(&self, position: Position) -> bool {
+        self.durable.is_some()
+            && position.epoch == self.position.epoch
+            && position.offset > self.position.offset
     }
 }
 

@@ -94,8 +94,11 @@ impl Hub {
         outlet: &mut impl Outlet,
     ) -> Publishing {
         // It may have been forgotten since.
-        let slot = match near.owned.filter(|key| self.channels.slab.get(*key).is_some()) {
-            Some(key) => key.slot,
+        let slot = match near.owned.and_then(|key| Some((key.slot, self.channels.slab.get(key)?))) {
+            Some((slot, owned)) => {
+                debug_assert_eq!(owned.channel.as_str(), channel, "another channel was approached");
+                slot
+            }
             None => self.owned(&Channel::parse(channel).expect("checked by the caller"), now_us),
         };
         let (published, reports) = match self.take(slot, &event, now_us, outlet) {
@@ -150,7 +153,7 @@ impl Hub {
         let extras = event.extras();
         let id = extras.and_then(|extras| extras.id.as_deref());
         if let Some(first) = id.and_then(|id| self.repeat(slot, id, now_us)) {
-            let is_held = first.position.offset > self.channels.at(slot).position.offset;
+            let is_held = self.channels.at(slot).holds(first.position);
             return if is_held { Taken::Refused(Refusal::LogBehind) } else { Taken::Repeat(first) };
         }
         let reports = self.channels.targets(slot, &mut self.watched).len();

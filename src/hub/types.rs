@@ -123,9 +123,9 @@ pub struct Full;
 /// Why a publish was not taken. Nothing of it was delivered, unless it says so; it may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A mailbox between two shards has no room, or what it repeats is still being written.
+    /// A mailbox between two shards has no room.
     MailboxFull,
-    /// The disk does not keep up with what is to be stored.
+    /// The disk does not keep up with what is to be stored, or what it repeats is still being written.
     LogBehind,
     /// It was delivered, and could not be stored.
     NotStored,

@@ -135,3 +135,20 @@ fn an_ephemeral_channel_goes_when_its_last_event_does() {
     story.hub.leave(key(1), 0, 110);
     assert_eq!((story.hub.channels(), story.count()), (0, (0, 0)));
 }
+
+/// A channel that nobody heard any more was forgotten, numbered from 1 again, and a repeat of what had been published to it
+/// was told that the disk does not keep up.
+#[test]
+fn a_repeat_is_answered_as_the_first_was_though_the_channel_was_forgotten_meanwhile() {
+    let mut story = keeping(Keep::default(), u64::MAX);
+    let once = || Extras { id: Some("once".into()), ..Extras::default() };
+    story.join(0, 0, &Wish { ephemeral: true, ..Wish::channel("fleeting") });
+    story.publish("fleeting", "x", Extras::default(), 0);
+    let first = story.publish("fleeting", "x", once(), 1);
+    story.hub.leave(key(0), 0, 2);
+    assert_eq!(story.hub.channels(), 0);
+    let again = story.publish("fleeting", "x", once(), 3);
+    assert_eq!((again.position, again.reached, again.is_repeat), (first.position, 1, true));
+    let next = story.publish("fleeting", "x", Extras::default(), 4);
+    assert_eq!((next.position.offset, next.is_repeat), (1, false));
+}
