@@ -19,10 +19,12 @@ pub struct Near {
     heard: Option<Heard>,
 }
 
-/// The local side of a channel and the first crowd that hears it by name: where to look, not what to trust.
+/// Where a channel is heard on the shard that owns it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
+    /// The local side: events are delivered there.
     pub local: u32,
+    /// The crowd that somebody joined last, which may be gone: only where to look.
     pub crowd: u32,
 }
 
@@ -98,11 +100,16 @@ mod tests {
         hub.look_near(&near);
         hub.retire(member, 0);
         assert!(hub.approach("a").owned.is_none(), "it went with its last member");
+        hub.look_near(&near);
+        // Another one has its row now.
+        hub.admit(Key { slot: 1, generation: 1 });
+        hub.join(Key { slot: 1, generation: 1 }, 0, &Wish::channel("b"), 0);
+        assert_eq!(hub.approach("b").owned.map(|key| key.slot), near.owned.map(|key| key.slot));
         let event = Event::new("{}", &Facts::default(), None, 0);
         let origin = Origin { connection: member, request: 0, item: 0 };
         let Publishing::Done(published) = hub.publish_near(near, "a", event, origin, 0, &mut Deaf) else {
             panic!("it is taken at once")
         };
-        assert_eq!((published.position.epoch, published.position.offset, published.reached), (2, 1, 0));
+        assert_eq!((published.position.epoch, published.position.offset, published.reached), (3, 1, 0));
     }
 }

@@ -118,8 +118,7 @@ impl<T> Slab<T> {
     /// The key of whatever value is in the slot now.
     #[must_use]
     pub fn key_at(&self, slot: u32) -> Option<Key> {
-        let entry = self.entries.get(slot as usize)?;
-        entry.value().map(|_| Key { slot, generation: entry.generation })
+        self.entry_at(slot).map(|(key, _)| key)
     }
 
     /// Takes the value out; its key is dead from now on.
