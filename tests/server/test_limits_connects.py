@@ -75,16 +75,23 @@ def refused(courier) -> bool:
 
 
 def test_what_is_unfinished_is_bounded_over_all_shards(start_courier):
-    """Eight half-sent bodies fit no bound of four of the largest: as many as do not are refused, wherever they are."""
+    """Eight half-sent bodies fit no bound of four of the largest: as many as do not are refused, wherever they are.
+
+    The refusal was not written as the request had asked for it: what it had said was dropped first.
+    """
     courier = start_courier({"limits.unfinished_bytes": 1024, "max_message_size": 1000})
-    head = b"POST /publish/a HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n"
+    wish = b"Accept: application/problem+json\r\n"
+    head = b"POST /publish/a HTTP/1.1\r\nHost: test\r\n%sContent-Length: 1000000\r\n\r\n" % wish
     peers = [RawConnection(courier.port) for _ in range(8)]
     for peer in peers:
         peer.send_past_refusal(head + b" " * 900_000)
     wait_until(lambda: counted(courier, "overloads") >= 4, what="what does not fit is refused")
-    answers = [peer.reply("POST").status for peer in peers if peer.send_past_refusal(b" " * 99_990 + b'{"n":1}   ')]
+    replies = [peer.reply("POST") for peer in peers if peer.send_past_refusal(b" " * 99_990 + b'{"n":1}   ')]
+    answers = [reply.status for reply in replies]
     assert 4 <= answers.count(503) == counted(courier, "overloads") <= 6
     assert answers.count(200) == 8 - answers.count(503)
+    refused = {reply.header("content-type") for reply in replies if reply.status == 503}
+    assert refused == {"application/problem+json"}
     with RawConnection(courier.port) as peer:
         peer.send(head + b" " * 999_990 + b'{"n":1}   ')
         assert peer.reply("POST").status == 200, "what is answered is kept no more"

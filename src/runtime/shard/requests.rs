@@ -131,11 +131,11 @@ impl<D: Driver> Shard<D> {
         self.kept_bytes = self.kept_bytes - kept_before + publisher.kept_bytes();
         if publisher.kept_bytes() > 0 && self.keeps_too_much() {
             self.kept_bytes -= publisher.kept_bytes();
+            let form = publisher.form(); // before it is dropped
             publisher.drop_kept();
             self.tell_kept();
             self.hub.counters.overloads += 1;
             let refusal = overloaded("Too many requests are under way").closing();
-            let form = publisher.form();
             self.refuse(publisher, &form, &refusal);
         }
     }
