@@ -9,6 +9,7 @@ mod extras;
 mod facts;
 mod filter;
 mod form;
+mod key;
 mod object;
 mod packed;
 mod pattern;

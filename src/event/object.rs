@@ -3,6 +3,7 @@
 //! admission; other forms of it are rendered when the first subscriber wants one.
 
 use super::form::{FORMS_MAX, Form, Rendered, Renderers};
+use super::key::key_of;
 use super::{Channel, Extras, Facts, Position, Priority, Text};
 use crate::wire::websocket::frame::HEADER_BYTES_MAX;
 use std::borrow::Cow;
@@ -197,13 +198,7 @@ impl Event {
     /// The field `key` at the top, when it is a string: of events of one channel with the same key only the latest
     /// counts. Read when it is first asked for.
     pub fn key(&self) -> Option<&str> {
-        #[derive(serde::Deserialize)]
-        struct Keyed<'e> {
-            #[serde(borrow, default)]
-            key: Text<'e>,
-        }
-        let read = || serde_json::from_str::<Keyed<'_>>(self.text()).ok()?.key.0.map(|key| key.into());
-        self.late().key.get_or_init(read).as_deref()
+        self.late().key.get_or_init(|| key_of(self.text())).as_deref()
     }
 
     /// The event in a form, which is made when it is first asked for, by whichever core that is. The channel and the
@@ -316,6 +311,9 @@ mod tests {
             (r#"{"data":{"key":"k"}}"#, None),
             (r#"{"key":{"key":"k"}}"#, None),
             (r#"{"key":"\u006b"}"#, Some("k")),
+            (r#"{"key":"a","key":"b"}"#, Some("b")),
+            (r#"{"key":"a","key":1}"#, None),
+            (r#"{"k\ud800":1,"key":"b"}"#, Some("b")),
         ] {
             assert_eq!(event(text).key(), key, "{text}");
         }

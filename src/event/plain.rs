@@ -1,5 +1,5 @@
 //! Where the plain parts of JSON strings end: which bytes of a text are a quote, a backslash or a control byte, as one
-//! bit each, of 64 bytes at a time. A block is looked at once, when the first string in it is, so that a text of many
+//! bit each, of 64 bytes at a time. A block is looked at when the first string in it is, so that a text of many
 //! short strings costs little more than its bytes, and nothing is looked at ahead of what is read.
 
 use wide::u8x16;
