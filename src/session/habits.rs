@@ -1,18 +1,21 @@
-//! What a connection says with every publish, so that it need not be understood anew each time ([`Seen`]). Kept from the
-//! second publish on: most connections have only one thing to say. Who never says the same twice is not listened to in
-//! this way for long.
+//! What a connection says with every request that has a body, so that it need not be understood anew each time ([`Seen`]).
+//! Kept from the second request on: most connections have only one thing to say. Who never says the same twice is not
+//! listened to in this way for long.
 
 use crate::wire::http::{Head, Seen};
 
 /// Lines that are kept in vain until no more are: of a client that sends a trace or a key with each event.
 const VAIN_MAX: u8 = 4;
 
+/// More than can be in vain: nothing is kept any more.
+const GIVEN_UP: u8 = VAIN_MAX + 1;
+
 /// The habits of one connection.
 #[derive(Debug, Default)]
 pub struct Habits {
     seen: Option<Box<Seen>>,
     has_asked: bool,
-    /// Lines that were kept, less those that came again.
+    /// Lines that were kept, less heads that were known by them, or [`GIVEN_UP`].
     vain: u8,
 }
 
@@ -22,9 +25,9 @@ impl Habits {
         self.seen.take()
     }
 
-    /// Puts it back, unless something newer was learnt meanwhile.
+    /// Puts it back, unless something newer was learnt meanwhile, or nothing is to be kept any more.
     pub fn put_back(&mut self, seen: Option<Box<Seen>>) {
-        if self.seen.is_none() {
+        if self.seen.is_none() && self.vain != GIVEN_UP {
             self.seen = seen;
         }
     }
@@ -36,7 +39,11 @@ impl Habits {
 
     /// A whole request had a head that was not known. Of requests that came together one is enough.
     pub fn learn(&mut self, head: &Head<'_>) {
-        if !std::mem::replace(&mut self.has_asked, true) || self.vain == VAIN_MAX || self.seen.is_some() {
+        if !std::mem::replace(&mut self.has_asked, true) || self.seen.is_some() || self.vain == GIVEN_UP {
+            return;
+        }
+        if self.vain == VAIN_MAX {
+            self.vain = GIVEN_UP;
             return;
         }
         if let Some(seen) = Seen::of(head) {
@@ -74,7 +81,7 @@ mod tests {
         for (known, body) in [(false, "{}"), (false, "{}"), (true, "{}"), (true, "0123456789"), (true, "")] {
             assert_eq!(serve(&mut publisher, &post("X-Service-Name: a\r\n", body)), known);
         }
-        // Another client behind the same proxy connection; then the first again.
+        // Another client behind the same proxy connection; then that one again.
         assert!(!serve(&mut publisher, &post("X-Service-Name: b\r\n", "{}")));
         assert!(serve(&mut publisher, &post("X-Service-Name: b\r\n", "{}")));
         assert!(!serve(&mut publisher, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"));
@@ -87,6 +94,7 @@ mod tests {
         for number in 0..20 {
             serve(&mut publisher, &post(&format!("Idempotency-Key: {number}\r\n"), "{}"));
         }
+        assert!(publisher.habits.take().is_none(), "the last lines are not kept either");
         assert!(!serve(&mut publisher, &post("", "{}")));
         assert!(!serve(&mut publisher, &post("", "{}")));
     }

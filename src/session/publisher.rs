@@ -1,6 +1,6 @@
 //! A connection while it speaks HTTP: takes bytes apart into requests, keeps their answers in order (RFC 9112
-//! 9.3.2) though some wait for other shards, and knows how long it may stay silent. It holds no buffer while a
-//! request arrives whole, which is the rule.
+//! 9.3.2) though some wait for other shards, and knows how long it may stay silent. It holds no buffer of
+//! a request that arrives whole, which is the rule.
 
 use super::answer::{write, write_json, write_refusal};
 use super::habits::Habits;

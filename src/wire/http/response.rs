@@ -1,6 +1,4 @@
-//! Answers: a `Response` is written into the connection's send buffer.
-//!
-//! An answer to a publish is on the hot path: constant pieces and two integers are copied, nothing is formatted.
+//! Answers: a `Response` is written into the connection's send buffer. The usual one to a publish begins with a `Letterhead`.
 
 /// Asks the client for the body that it holds back (RFC 9110 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -1,22 +1,23 @@
-//! The field lines of a connection's last publish. A client that keeps its connection sends the same ones each time, but for
+//! The field lines of an earlier request with a body on the same connection. A client that keeps its connection sends the same ones each time, but for
 //! the number in `Content-Length`: a head that says the same again is not taken apart again, which costs a quarter.
 //!
 //! Only bytes that `Head::read` has found sound are kept, and only the same bytes are taken for the same: whatever differs,
-//! however slightly, is read the long way. A connection is compared with what it said itself, never with what others did:
-//! how long a comparison takes would tell of their secrets.
+//! however slightly, is read the long way. A connection is compared with what came over it, never with what others said:
+//! how long a comparison takes would tell of their secrets. Who shares a connection behind a proxy shares that too.
 use super::head::{Framing, HEAD_BYTES_MAX, Head};
 use super::method::Method;
 use super::target::extent;
 use std::ops::Range;
 
-/// Bytes of the lines that are kept: those of a client with a token. More would be a browser's with cookies.
+/// Bytes of the lines that are kept: those of a client with a token. More would be a browser's with cookies. With copies of
+/// the values a connection keeps 2.3 KiB at most; how many there are bounds the sum.
 pub const SEEN_BYTES_MAX: usize = 1024;
 
 /// What stands before and behind the target of a request that can be known again.
 const BEFORE: &[u8; 5] = b"POST ";
 const BEHIND: &[u8; 11] = b" HTTP/1.1\r\n";
 
-/// Digits that make no number beyond `u64`. A longer length is read the long way, and refused there.
+/// Digits that make no number beyond `u64`. A longer length is read the long way.
 const DIGITS_MAX: usize = 18;
 
 /// The lines of one head, and what they mean with `POST` and HTTP/1.1.
