@@ -17,11 +17,23 @@ use courier::stdx::clock::Now;
 
 use crate::{Operation, Primitive};
 
-pub const PRIMITIVES: &[Primitive] =
-    &[("shard.publish_16", || Case::own_channels().operation()), ("shard.publish_lone", lone)];
+pub const PRIMITIVES: &[Primitive] = &[
+    ("shard.publish_16", || Case::own_channels().operation()),
+    ("shard.publish_16_traced", traced),
+    ("shard.publish_lone", lone),
+];
 
 fn lone() -> Operation {
     Case { publishers: 1, ..Case::own_channels() }.operation()
+}
+
+/// Every request has a trace of its own (W3C Trace Context), so that no head is like the one before it.
+fn traced() -> Operation {
+    let trace = |channel: u32| {
+        let parent = channel + 1;
+        format!("traceparent: 00-{parent:032x}-{parent:016x}-01\r\n")
+    };
+    Case { publish_fields: trace, ..Case::own_channels() }.operation()
 }
 
 /// Subscribers.
@@ -104,8 +116,9 @@ pub struct Case {
     pub path: fn(u32) -> String,
     pub fields: &'static str,
     pub command: fn(u32) -> Option<String>,
-    /// Where an event goes, and the event.
+    /// Where an event goes, what is said with it (each field with its line end), and the event.
     pub publish_to: fn(u32) -> String,
+    pub publish_fields: fn(u32) -> String,
     pub event: String,
     /// Turns before all others, beside those that warm every primitive.
     pub turns_before: usize,
@@ -123,6 +136,7 @@ impl Case {
             fields: "",
             command: |_| None,
             publish_to: |channel| format!("/publish/load.{channel}"),
+            publish_fields: |_| String::new(),
             event: EVENT.to_owned(),
             turns_before: 0,
         }
@@ -186,9 +200,9 @@ impl Case {
     }
 
     fn post(&self, channel: u32) -> Vec<u8> {
-        let (path, event) = ((self.publish_to)(channel), &self.event);
+        let (path, fields, event) = ((self.publish_to)(channel), (self.publish_fields)(channel), &self.event);
         format!(
-            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{fields}\
              Content-Length: {}\r\n\r\n{event}",
             event.len()
         )
