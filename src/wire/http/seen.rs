@@ -1,5 +1,6 @@
-//! The field lines of an earlier request with a body on the same connection. A client that keeps its connection sends the same ones each time, but for
-//! the number in `Content-Length`: a head that says the same again is not taken apart again, which costs a quarter.
+//! The field lines of an earlier request with a body on the same connection. A client that keeps its connection sends the
+//! same ones each time, but for the number in `Content-Length`: a head that says the same again is compared with them (240
+//! instructions) and not taken apart again (2,100).
 //!
 //! Only bytes that `Head::read` has found sound are kept, and only the same bytes are taken for the same: whatever differs,
 //! however slightly, is read the long way. A connection is compared with what came over it, never with what others said:
