@@ -7,7 +7,17 @@ use crate::event::Channel;
 use crate::stdx::clock::Now;
 use std::io;
 
+/// Longest batch that waits for more, in bytes: its memory is kept.
+const BATCH_BYTES_MAX: u64 = 8 << 20;
+
 impl<D: Disk> Log<D> {
+    /// Whether the next batch is to be written, however much waits: a batch is in one segment, and the longer that is, the
+    /// more goes with it.
+    #[must_use]
+    pub fn batch_is_full(&self) -> bool {
+        self.batch_bytes() as u64 >= self.options.segment_bytes().min(BATCH_BYTES_MAX)
+    }
+
     /// Removes the segments that are too old or too many. Answers which channels lost events, and from which offset on
     /// they have the rest. What a disk would not take when something was given up is told to it again.
     ///

@@ -109,12 +109,16 @@ fn open_in(disk: &Memory, held: bool) -> Result<(Log<Memory>, Findings), OpenErr
 }
 
 fn publish(log: &mut Log<Memory>, offset: u64, at_ms: u64) {
+    append(log, offset, at_ms);
+    log.commit(NOW, true).unwrap();
+}
+
+fn append(log: &mut Log<Memory>, offset: u64, at_ms: u64) {
     let text = format!(r#"{{"n":{offset}}}"#);
     let position = Position { epoch: 0xabc, offset };
     let details = Details::default();
     let entry = Entry { channel: "c", position, at_ms, expires_ms: 0, priority: 5, details, text: &text };
     log.append(&Channel::parse("c").unwrap(), &entry);
-    log.commit(NOW, true).unwrap();
 }
 
 fn offsets(log: &mut Log<Memory>) -> Vec<u64> {
@@ -174,6 +178,21 @@ fn numbering_goes_on_after_a_stop_and_after_any_end_when_nothing_was_seen_early(
         let (log, _) = open_in(&disk, held).unwrap();
         assert_eq!(log.channels().next().unwrap().continues, continues);
     }
+}
+
+/// On a busy machine all of it waited at once, was one segment, and went at once, but for the little that came after it.
+#[test]
+fn most_of_the_bound_is_left_when_the_oldest_go_however_much_has_waited() {
+    let options = Options { bytes_max: 1 << 20, ..Options::default() };
+    let mut log = open(Memory::default(), options, Box::new(|| 7), NOW).unwrap().0;
+    for offset in 1..=50_000 {
+        append(&mut log, offset, NOW.unix_ms);
+        if log.batch_is_full() {
+            log.commit(NOW, false).unwrap();
+        }
+    }
+    assert_eq!(log.retain(NOW).unwrap().len(), 1);
+    assert!((512 << 10..=1 << 20).contains(&log.bytes()), "{} bytes", log.bytes());
 }
 
 #[test]

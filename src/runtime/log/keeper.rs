@@ -19,8 +19,6 @@ use std::time::Duration;
 const REQUESTS_MAX: usize = 1024;
 /// News that may wait for one shard; then the log waits for it.
 const NEWS_MAX: usize = 1024;
-/// A batch is written when it is so long, however much waits: its memory is kept.
-const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How often old segments are looked for.
 const RETAIN_EVERY_US: u64 = 1_000_000;
 
@@ -174,7 +172,7 @@ impl Round {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            while self.log.batch_bytes() < BATCH_BYTES_MAX
+            while !self.log.batch_is_full()
                 && let Ok(request) = self.asked.try_recv()
             {
                 self.take(request);
