@@ -54,12 +54,16 @@ CALL_BARS = [
 
 @dataclass(frozen=True)
 class Verdict:
-    """`measured` is what `bar.limit` is compared with, None if it could not be measured; `note` says what is missing."""
+    """`measured` is what `bar.limit` is compared with, None if it could not be measured; `note` says what is missing.
+
+    `error` is its standard error, None of what is a sum, the worst or a single value.
+    """
 
     bar: Bar
     subject: str
     measured: float | None
     note: str
+    error: float | None = None
 
     @property
     def met(self):
@@ -67,7 +71,9 @@ class Verdict:
 
     @property
     def word(self):
-        return {None: "not measured", True: "met", False: "NOT MET"}[self.met]
+        near = self.error is not None and abs(self.measured - self.bar.limit) <= self.error
+        word = {None: "not measured", True: "met", False: "NOT MET"}[self.met]
+        return f"{word}, within the error" if near else word
 
 
 def names_rival(workload, name):
@@ -88,7 +94,7 @@ def judge(bar, subject, results, missing):
     workload = WORKLOADS[bar.workload]
     runs = results.get(f"{subject} {bar.workload}" if workload.like else subject, [])
     if not bar.against:
-        return Verdict(bar, subject, figures.median_of(runs, bar.figure), "")
+        return over(bar, subject, figures.values(runs, bar.figure), "")
     against = [f"{subject} {workload.like}"] if workload.like else [name for name in bar.against if name in results]
     medians = {name: figures.median_of(results[name], bar.figure) for name in against}
     medians = {name: middle for name, middle in medians.items() if middle is not None}
@@ -99,7 +105,12 @@ def judge(bar, subject, results, missing):
     best = min(medians, key=medians.get)
     note = f"best: {best}" if len(bar.against) > 1 else ""
     note = "; ".join([*filter(None, [note]), *(f"without {name}" for name in absent)])
-    return Verdict(bar, subject, figures.median_of_ratios(runs, results[best], bar.figure), note)
+    return over(bar, subject, figures.ratios(runs, results[best], bar.figure), note)
+
+
+def over(bar, subject, values, note):
+    """The verdict on the median of `values`, one of each round."""
+    return Verdict(bar, subject, figures.median(values), note, figures.error(values))
 
 
 def over_all(bar, subject, kept):

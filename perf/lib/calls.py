@@ -46,7 +46,7 @@ def count(server, workload, seconds):
         result = json.loads(load.stdout.readline())
         perf.send_signal(signal.SIGINT)
         perf.wait()
-        load.communicate("\n", timeout=10)
+        load.communicate(timeout=10)
     finally:
         load.kill()
     lines = [line.split(",") for line in report.read().splitlines() if "sys_enter_" in line]

@@ -1,61 +1,73 @@
-"""Runs workloads: every contestant once per round, the order turned each time, and keeps each round's figures."""
+"""Runs workloads in short slices: every contestant once per round, in an order that is drawn anew each time.
 
+The servers of a workload, and a load tool connected to each, stay for some rounds; those whose turn it is not sleep. What
+the machine does to all of them then leaves the ratios within a round alone, and few slices pay for a start.
+"""
+
+import contextlib
+import itertools
 import json
+import random
+import select
 import statistics
 import subprocess
-import time
 from dataclasses import dataclass, replace
 from typing import Callable
 
 import bars
 import servers
 from servers import EXAMPLES, LOAD_CORE, Unavailable
-from workloads import CLOSE_ROUNDS, FAULTS, GROUPS, WORKLOADS, Workload
+from workloads import FAULTS, GROUPS, WORKLOADS, Workload
 
+# Longest wait for the load tool: a crowd is gathered in some five seconds.
 LOAD_SECONDS_MAX = 60
-# Rivals that no bar of the workload names run in this many rounds only: a whole run stays below ten minutes.
-ROUNDS_WITHOUT_BAR = 3
-# Between two servers: sockets of the last one are gone by then.
-PAUSE_SECONDS = 0.05
+# Before each slice, in seconds: what others have measured since is still in the caches.
+LEAD_IN_SECONDS = 0.02
+# Rivals that no bar of the workload names run with every so manieth start only: a whole run stays below ten minutes.
+STARTS_PER_TURN = 4
+# After these the next slice would be another workload, or wait for what does not come.
+ENDING_FAULTS = ["lost", "closed"]
+
+
+class Failed(Exception):
+    """A slice without a result, and why."""
 
 
 @dataclass(frozen=True)
 class Contestant:
     """A server under a workload; `base` names the contestant its figures are divided by.
 
-    With `also` every round measures that one too, and counts the mean of both.
+    It takes part after every start whose number `every` divides. With `also` that one is measured too, and the mean counts.
     """
 
     name: str
     start: Callable
     workload: Workload
     base: str
-    rounds: int
+    every: int = 1
     also: Callable | None = None
 
 
 def contestants(key, options, couriers, rivals):
     """Who runs in the workload `key`: the floor, the Courier binaries (name -> path) and the rivals (name -> start)."""
     workload = WORKLOADS[key]
-    asked = min(options.rounds, workload.rounds_max)
-    rounds = max(asked, CLOSE_ROUNDS) if workload.close else asked
     if key in GROUPS:
-        return [contestant for name, path in couriers.items() for contestant in group(key, name, path, rounds, options)]
+        return [contestant for name, path in couriers.items() for contestant in group(key, name, path, options)]
     if workload.like:
-        return [contestant for name, path in couriers.items() for contestant in pair(key, name, path, rounds)]
+        return [contestant for name, path in couriers.items() for contestant in pair(key, name, path)]
     base = workload.base
     against = options.base or base
-    found = [Contestant(base, servers.floor(base.split()[1]), workload, against, rounds)] if base else []
-    found += [Contestant(name, servers.courier(path), workload, against, rounds) for name, path in couriers.items()]
+    found = [Contestant(base, servers.floor(base.split()[1]), workload, against)] if base else []
+    found += [Contestant(name, servers.courier(path), workload, against) for name, path in couriers.items()]
     if not base:
         return found
     for name, start in rivals.items():
-        turns = rounds if bars.names_rival(key, name) else min(asked, ROUNDS_WITHOUT_BAR)
-        found.append(Contestant(name, start, workload, against, turns))
+        every = 1 if bars.names_rival(key, name) else STARTS_PER_TURN
+        found.append(Contestant(name, start, workload, against, every))
     return found
 
 
-def group(key, name, path, rounds, options):
+def group(key, name, path, options):
     """One Courier binary under the workload that all are like, and under each of the group that was asked for."""
     wanted = [feature for feature in options.features if feature.split(".")[0] == key.split(".")[0]]
     wanted += [WORKLOADS[feature].like for feature in wanted]
@@ -63,10 +75,10 @@ def group(key, name, path, rounds, options):
         if member in wanted:
             workload = WORKLOADS[member]
             base = f"{name} {workload.like or member}"
-            yield Contestant(f"{name} {member}", servers.courier_for(path, workload), workload, base, rounds)
+            yield Contestant(f"{name} {member}", servers.courier_for(path, workload), workload, base)
 
 
-def pair(key, name, path, rounds):
+def pair(key, name, path):
     """One Courier binary under the workload that this one is like, and under this one.
 
     Two shards stand on both cores, and a delivery to a tool on the same core costs little more than half as much
@@ -77,8 +89,8 @@ def pair(key, name, path, rounds):
     also = None
     if workload.shards > 1:
         also, like = servers.courier(path, core=LOAD_CORE), replace(like, options=workload.options)
-    yield Contestant(base, servers.courier(path), like, base, rounds, also)
-    yield Contestant(f"{name} {key}", servers.courier_for(path, workload), workload, base, rounds)
+    yield Contestant(base, servers.courier(path), like, base, also=also)
+    yield Contestant(f"{name} {key}", servers.courier_for(path, workload), workload, base)
 
 
 def load_command(server, workload, seconds):
@@ -88,9 +100,38 @@ def load_command(server, workload, seconds):
     return command + workload.options.split() + ["--seconds", str(workload.seconds or seconds)] + server.options
 
 
-def measure(contestant, seconds):
-    """The figures of one round; `{"failed": why}` if there is nothing to show for it."""
-    runs = [run(start, contestant.workload, seconds) for start in (contestant.start, contestant.also) if start]
+def rounds(taking_part, options):
+    """Name -> one result per round; None in rounds in which a contestant did not take part."""
+    workloads = [contestant.workload for contestant in taking_part]
+    count = min(options.rounds, *(workload.rounds_max for workload in workloads))
+    start_rounds = max(workload.start_rounds for workload in workloads)
+    results, order = {contestant.name: [] for contestant in taking_part}, random.Random(options.seed)
+    for first in range(0, count, start_rounds):
+        present = {contestant.name: benches(contestant, options) for contestant in taking_part
+                   if first // start_rounds % contestant.every == 0}
+        try:
+            for bench in itertools.chain(*present.values()):
+                bench.prepare()
+            for _ in range(first, min(count, first + start_rounds)):
+                for name in order.sample(sorted(present), len(present)):
+                    results[name].append(measure(present[name]))
+                for name in results.keys() - present.keys():
+                    results[name].append(None)
+        finally:
+            for bench in itertools.chain(*present.values()):
+                bench.stop()
+    return results
+
+
+def benches(contestant, options):
+    return [Bench(start, contestant.workload, options.seconds) for start in (contestant.start, contestant.also) if start]
+
+
+def measure(benches):
+    """The figures of one contestant in one round; None if it has failed before, since all were started."""
+    if any(bench.failed for bench in benches):
+        return None
+    runs = [bench.measure() for bench in benches]
     failed = [result for result in runs if "failed" in result]
     return failed[0] if failed else mean(runs)
 
@@ -103,33 +144,63 @@ def mean(runs):
     return {figure: join(figure)([result[figure] for result in runs]) for figure in runs[0]}
 
 
-def run(start, workload, seconds):
-    try:
-        server = start()
-    except Unavailable as reason:
-        return {"failed": str(reason)}
-    try:
-        done = subprocess.run(load_command(server, workload, seconds), capture_output=True, text=True,
-                              timeout=LOAD_SECONDS_MAX)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"the load tool took longer than {LOAD_SECONDS_MAX} s"}
-    finally:
-        server.stop()
-    if done.returncode != 0:
-        return {"failed": done.stderr.strip()}
-    result = json.loads(done.stdout)
-    if result.get("delivered") == 0:
-        return {"failed": f"nothing was delivered in the measured part: {json.dumps(result)}"}
-    return result
+class Bench:
+    """A server under load: both are started when they are needed, stay, and sleep while others are measured."""
 
+    def __init__(self, start, workload, seconds):
+        self.start, self.workload, self.seconds = start, workload, seconds
+        self.server = self.load = None
+        self.failed = False
 
-def rounds(taking_part, options):
-    """Name -> one result per round; None in rounds in which a contestant did not take part."""
-    results = {contestant.name: [] for contestant in taking_part}
-    for number in range(max(contestant.rounds for contestant in taking_part)):
-        turn = number % len(taking_part)
-        for contestant in taking_part[turn:] + taking_part[:turn]:
-            takes_part = number < contestant.rounds
-            results[contestant.name].append(measure(contestant, options.seconds) if takes_part else None)
-            time.sleep(PAUSE_SECONDS if takes_part else 0)
-    return results
+    def prepare(self):
+        """Starts both before a round, unless that is what is measured; what goes wrong is told when it goes wrong again."""
+        with contextlib.suppress(Unavailable, Failed):
+            if not self.workload.fresh:
+                self.begin()
+
+    def measure(self):
+        """The figures of one slice; `{"failed": why}` if there is nothing to show for it."""
+        try:
+            self.begin()
+            result = self.slice()
+        except (Unavailable, Failed) as reason:
+            self.failed, result = True, {"failed": str(reason)}
+        if self.failed or self.workload.fresh or any(map(result.get, ENDING_FAULTS)):
+            self.stop()
+        return result
+
+    def begin(self):
+        if not self.load:
+            self.server = self.server or self.start()
+            command = load_command(self.server, self.workload, self.seconds)
+            self.load = subprocess.Popen([*command, "--gate", "--lead-in", str(LEAD_IN_SECONDS)], text=True,
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.said()
+
+    def slice(self):
+        if self.server.process.poll() is not None:
+            raise Failed(f"the server ended by itself: {self.server.process.returncode}")
+        with contextlib.suppress(BrokenPipeError):  # why it has ended is asked for below
+            self.load.stdin.write("\n")
+            self.load.stdin.flush()
+        result = json.loads(self.said())
+        if result.get("delivered") == 0:
+            raise Failed(f"nothing was delivered in the measured part: {json.dumps(result)}")
+        return result
+
+    def said(self):
+        """The next line of the load tool."""
+        if not select.select([self.load.stdout], [], [], LOAD_SECONDS_MAX)[0]:
+            raise Failed(f"the load tool took longer than {LOAD_SECONDS_MAX} s")
+        line = self.load.stdout.readline()
+        if not line:
+            raise Failed(self.load.stderr.read().strip() or "the load tool said nothing")
+        return line
+
+    def stop(self):
+        if self.load:
+            self.load.kill()
+            self.load.communicate()
+        if self.server:
+            self.server.stop()
+        self.server = self.load = None

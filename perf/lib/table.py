@@ -21,8 +21,12 @@ def times(ratio):
     return "" if ratio is None else f"{ratio:.2f}x"
 
 
+def give_or_take(error):
+    return "" if not error else f" ±{error:.3f}" if error < 0.1 else f" ±{shown(error)}"
+
+
 def rows(key, taking_part, results):
-    """(figure, contestant, median, ratio of medians, median of ratios, spread, remarks), a tuple of words per row."""
+    """(figure, contestant, median, median of ratios, spread, remarks), a tuple of words per row."""
     for number, (figure, heading) in enumerate(WORKLOADS[key].figures):
         for contestant in taking_part:
             runs, base = results[contestant.name], results.get(contestant.base, [])
@@ -30,8 +34,8 @@ def rows(key, taking_part, results):
             if middle is None:
                 continue
             remarks = about(figures.good(runs)) if number == 0 else ""
-            yield (heading, contestant.name, shown(middle), times(figures.ratio_of_medians(runs, base, figure)),
-                   times(figures.median_of_ratios(runs, base, figure)),
+            ratios = figures.ratios(runs, base, figure)
+            yield (heading, contestant.name, shown(middle), times(figures.median(ratios)) + give_or_take(figures.error(ratios)),
                    f"{figures.spread_percent(runs, figure):.0f} %", remarks)
 
 
@@ -73,26 +77,29 @@ def print_workload(key, taking_part, results, missing):
     for trouble in troubles(taking_part, results, missing):
         print(f"   {trouble}")
     width = max([14, *(len(contestant.name) for contestant in taking_part)])
-    for heading, name, middle, ratio, by_round, spread, remarks in rows(key, taking_part, results):
-        both = f"{ratio:>7} ({by_round:>6} by round)" if ratio else " " * 25
-        print(f"   {heading:28} {name:{width}} {middle:>9} {both}  spread {spread:>6}  {remarks}")
+    for heading, name, middle, ratio, spread, remarks in rows(key, taking_part, results):
+        print(f"   {heading:28} {name:{width}} {middle:>9} {ratio:>14}  spread {spread:>6}  {remarks}")
 
 
 def print_verdicts(verdicts):
-    print("\nBars (medians of the ratios within each round)")
+    print("\nBars (medians of the ratios within each round, ± their standard error)")
     for verdict in verdicts:
         bar = verdict.bar
         note = f"  ({verdict.note})" if verdict.note else ""
-        print(f"   {verdict.word:12} {bar.workload:4} {verdict.subject:14} {shown(verdict.measured) or '-':>8} "
+        print(f"   {verdict.word:25} {bar.workload:4} {verdict.subject:14} {measured(verdict):>14} "
               f"of {shown(bar.limit):>6}  {bar.what}{note}")
+
+
+def measured(verdict):
+    return (shown(verdict.measured) or "-") + give_or_take(verdict.error)
 
 
 def markdown_workload(key, taking_part, results, missing):
     yield f"\n**{key.replace('*', chr(92) + '*')}. {WORKLOADS[key].what}**\n"
     yield from (f"* {line}" for line in legend(key, taking_part))
     yield from (f"* {trouble}" for trouble in troubles(taking_part, results, missing))
-    yield "\n| figure | server | median | ratio of medians | median of ratios | spread | remarks |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | --- |"
+    yield "\n| figure | server | median | median of ratios | spread | remarks |"
+    yield "| --- | --- | ---: | ---: | ---: | --- |"
     for row in rows(key, taking_part, results):
         yield f"| {' | '.join(row)} |"
 
@@ -101,6 +108,6 @@ def markdown_verdicts(verdicts):
     yield "| bar | workload | server | measured | at most | verdict | note |"
     yield "| --- | --- | --- | ---: | ---: | --- | --- |"
     for verdict in verdicts:
-        words = [verdict.bar.what, verdict.bar.workload, verdict.subject, shown(verdict.measured) or "-",
-                 shown(verdict.bar.limit), verdict.word, verdict.note]
+        words = [verdict.bar.what, verdict.bar.workload, verdict.subject, measured(verdict), shown(verdict.bar.limit),
+                 verdict.word, verdict.note]
         yield f"| {' | '.join(words)} |"

@@ -20,11 +20,18 @@ class Workload:
     like: str = ""
     shards: int = 1
     seconds: float = 0.0  # measured part; 0: what the command line says
-    rounds_max: int = 99
-    close: bool = False  # its bar is nearer to what is measured than one round to the next: see CLOSE_ROUNDS
+    rounds_max: int = 1000
+    # All servers start anew after so many rounds: the same binary, started twice, differs by some percent for as long as it
+    # runs, of which the error within one start shows nothing.
+    start_rounds: int = 5
     history: int = 0  # events that the server keeps of a channel
     secured: bool = False  # the server asks for a token on every handshake and publish, and gets one
     checked: bool = False  # a schema of `perf/schemas` holds for every event
+
+    @property
+    def fresh(self):
+        """What an idle connection costs is measured while it is opened: once after each start."""
+        return "--idle" in self.options
 
 
 NS_DELIVERY = ("cpu_ns_per_delivery", "CPU ns per delivery")
@@ -35,11 +42,13 @@ IDLE_SHARE = ("idle_cpu_share", "share of a core while idle")
 # Making the crowd leaves the kernel something to do: without the longer warm-up others take the server's core for 9 % of the
 # measured part, and every run has a stall of 30 to 50 ms, with older builds as well; with it 4 ms.
 CROWD = f" --crowd-channels {CROWD_CHANNELS} --crowd-connections {CROWD_CONNECTIONS} --warmup 2"
+# It takes some five seconds.
+CROWD_ROUNDS = 20
 BESIDE = f"beside {CROWD_CHANNELS:,} other channels and {CROWD_CONNECTIONS:,} idle connections"
 
-A = Workload("fan-out to 1,000, one event at a time", "--lockstep", [NS_DELIVERY, STALL], close=True)
+A = Workload("fan-out to 1,000, one event at a time", "--lockstep", [NS_DELIVERY, STALL])
 C = Workload("1,000 channels, one subscriber each, 64 publishers", "--channels 1000 --publishers 64 --in-flight 64",
-             [US_PUBLISH, STALL], close=True)
+             [US_PUBLISH, STALL])
 
 WORKLOADS = {
     "A": A,
@@ -51,16 +60,18 @@ WORKLOADS = {
                   "--subscribers 100 --publishers 16 --in-flight 32 --size 16384", [NS_DELIVERY, STALL]),
     "F": Workload("10,000 idle connections", "--subscribers 10000 --idle",
                   [("resident_bytes_each", "resident bytes each"), ("cpu_us_per_connect", "CPU us per connect"),
-                   IDLE_SHARE]),
+                   IDLE_SHARE], rounds_max=5, start_rounds=1),
     "L": Workload("a lone publish to one subscriber, 100/s", "--subscribers 1 --rate 100", [US_PUBLISH, STALL],
-                  seconds=3.0),
+                  seconds=1.0, rounds_max=12),
     # The tool sleeps here: it shares a core with a shard.
     "A2": Workload("A with two shards, against the mean of one shard on either core", A.options + " --sleep",
-                   [NS_DELIVERY, STALL], base="courier A", like="A", shards=2, close=True),
-    "AG": Workload(f"A {BESIDE}", A.options + CROWD, A.figures, base="courier A", like="A"),
-    "CG": Workload(f"C {BESIDE}", C.options + CROWD, C.figures, base="courier C", like="C"),
+                   [NS_DELIVERY, STALL], base="courier A", like="A", shards=2),
+    "AG": Workload(f"A {BESIDE}", A.options + CROWD, A.figures, base="courier A", like="A",
+                   start_rounds=CROWD_ROUNDS),
+    "CG": Workload(f"C {BESIDE}", C.options + CROWD, C.figures, base="courier C", like="C",
+                   start_rounds=CROWD_ROUNDS),
     "I": Workload("1,000 idle connections, 5 s", "--subscribers 1000 --idle", [IDLE_SHARE], base="", seconds=5.0,
-                  rounds_max=2),
+                  rounds_max=2, start_rounds=1),
 }
 
 
@@ -100,13 +111,11 @@ FEATURE_BYTES = 2048
 WORKLOADS |= features("A", "one pattern of 1,000 subscribers", "--subscribe-path /api/v1/ws/events")
 WORKLOADS |= features("C", "1,000 patterns", "")
 WORKLOADS |= {
-    "F.*": Workload("F with one feature each", WORKLOADS["F"].options, WORKLOADS["F"].figures, base="courier F"),
+    "F.*": Workload("F with one feature each", WORKLOADS["F"].options, WORKLOADS["F"].figures, base="courier F",
+                    rounds_max=5, start_rounds=1),
     "F.auth": Workload("a token with every handshake", WORKLOADS["F"].options, WORKLOADS["F"].figures,
-                       base="courier F", like="F", secured=True),
+                       base="courier F", like="F", secured=True, rounds_max=5, start_rounds=1),
 }
 GROUPS = [key for key in WORKLOADS if key.endswith(".*")]
 FEATURES = [key for key in WORKLOADS if "." in key and key not in GROUPS]
-# So many rounds, or as many as are asked for: single rounds of A against its floor lie between 0.8 and 1.3, and the median
-# of three of them between 0.95 and 1.12 where that of fifteen stays at 1.03.
-CLOSE_ROUNDS = 15
 FAULTS = ["lost", "doubled", "out_of_order", "misrouted", "disagreeing", "refused", "closed", "overdue"]

@@ -40,9 +40,11 @@ impl Crowd {
         Ok(Self { connections })
     }
 
-    /// Connections that the server has closed.
-    pub fn closed(&self) -> usize {
-        self.connections.iter().filter(|connection| is_closed(connection)).count()
+    /// How many connections the server has closed since it was asked last.
+    pub fn take_closed(&mut self) -> u64 {
+        let before = self.connections.len();
+        self.connections.retain(|connection| !is_closed(connection));
+        (before - self.connections.len()) as u64
     }
 }
 

@@ -33,6 +33,19 @@ const BACKLOG_MAX: usize = 20_000;
 /// Publisher i has epoll tag `PUBLISHER + i`; subscriber i has tag i.
 const PUBLISHER: u64 = 1 << 32;
 
+/// What must not happen, and messages that are none of our events; counted until somebody takes them.
+#[derive(Default)]
+pub struct Faults {
+    /// Publishes answered with other than 2xx.
+    pub refused: u64,
+    /// Subscribers that the server closed.
+    pub closed: u64,
+    /// Messages from the server that are not our events (pings, welcomes).
+    pub other: u64,
+    /// Due publishes that were left out because the backlog was full.
+    pub overdue: u64,
+}
+
 /// Sockets, accounts and clocks of one run.
 pub struct Drive {
     options: Options,
@@ -53,14 +66,8 @@ pub struct Drive {
     pub stall: Stall,
     /// Publishes sent.
     pub published: u64,
-    /// Publishes answered with other than 2xx.
-    pub refused: u64,
-    /// Subscribers that the server closed.
-    pub closed: u64,
-    /// Messages from the server that are not our events (pings, welcomes).
-    pub other: u64,
-    /// Due publishes that were left out because the backlog was full.
-    pub overdue: u64,
+    /// What went wrong beside the ledger's.
+    pub faults: Faults,
     /// Nanoseconds during which nothing was ready: this tool's slack.
     pub slack_ns: u64,
 }
@@ -90,10 +97,7 @@ impl Drive {
             latency: Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are in order"),
             stall: Stall::new(&options.pid)?,
             published: 0,
-            refused: 0,
-            closed: 0,
-            other: 0,
-            overdue: 0,
+            faults: Faults::default(),
             slack_ns: 0,
             options: options.clone(),
         })
@@ -194,7 +198,7 @@ impl Drive {
             if self.publishers[from].in_flight < BACKLOG_MAX {
                 self.queue(from, self.due_ns(start, sent), now);
             } else {
-                self.overdue += 1;
+                self.faults.overdue += 1;
             }
             sent += 1;
         }
@@ -273,7 +277,7 @@ impl Drive {
             return self.publishers[publisher].flush();
         }
         let (_, refused) = self.publishers[publisher].answers(&mut self.scratch)?;
-        self.refused += refused as u64;
+        self.faults.refused += refused as u64;
         self.publishers[publisher].flush()
     }
 
@@ -323,14 +327,14 @@ impl Drive {
                     self.book_operations(index, operations, now)
                 }
                 Frame::Ping(payload) => subscriber::pong(&self.subscribers[index].socket, payload),
-                Frame::Text(_) | Frame::Binary(_) | Frame::Close | Frame::Other => self.other += 1,
+                Frame::Text(_) | Frame::Binary(_) | Frame::Close | Frame::Other => self.faults.other += 1,
             }
         }
         Ok(at)
     }
 
     fn book(&mut self, index: usize, stamp: Option<Stamp>, now: u64) {
-        let Some(stamp) = stamp else { return self.other += 1 };
+        let Some(stamp) = stamp else { return self.faults.other += 1 };
         self.ledger.receive(index, stamp);
         self.latency.saturating_record(now.saturating_sub(stamp.at_ns));
         if self.options.nats {
@@ -342,7 +346,7 @@ impl Drive {
         while let Some((event, length)) = nats::first_operation(operations) {
             match event {
                 Some(event) => self.book(index, event::read(event, self.options.size), now),
-                None => self.other += 1,
+                None => self.faults.other += 1,
             }
             operations = operations.get(length..).unwrap_or_default();
         }
@@ -359,7 +363,7 @@ impl Drive {
     }
 
     fn lose(&mut self, index: usize) -> Result<()> {
-        self.closed += u64::from(std::mem::replace(&mut self.subscribers[index].open, false));
+        self.faults.closed += u64::from(std::mem::replace(&mut self.subscribers[index].open, false));
         Ok(epoll::delete(&self.set, &self.subscribers[index].socket)?)
     }
 }

@@ -21,12 +21,22 @@ pub struct Ledger {
     pub owed: u64,
     /// Deliveries that came, each counted once.
     pub delivered: u64,
+    balance: Balance,
+}
+
+/// What went wrong.
+#[derive(Default)]
+pub struct Balance {
+    /// Deliveries that did not come.
+    pub lost: u64,
     /// Events that came a second time.
     pub doubled: u64,
     /// Events that came after a later one of the same publisher and channel.
     pub out_of_order: u64,
     /// Events on a channel that the subscriber did not ask for.
     pub misrouted: u64,
+    /// Subscribers who got the events of different publishers in another order than the first of their channel.
+    pub disagreeing: usize,
 }
 
 impl Ledger {
@@ -38,9 +48,7 @@ impl Ledger {
             skipped: BTreeMap::new(),
             owed: 0,
             delivered: 0,
-            doubled: 0,
-            out_of_order: 0,
-            misrouted: 0,
+            balance: Balance::default(),
         }
     }
 
@@ -54,7 +62,7 @@ impl Ledger {
         let account = &mut self.accounts[subscriber];
         let next = match account.next.get_mut(stamp.from as usize) {
             Some(next) if stamp.channel == account.channel => next,
-            _ => return self.misrouted += 1,
+            _ => return self.balance.misrouted += 1,
         };
         account.digest = mix(account.digest, stamp);
         if stamp.seq == *next {
@@ -67,14 +75,27 @@ impl Ledger {
             self.skipped.entry((subscriber, stamp.from)).or_default().extend(jumped);
         } else if self.skipped.get_mut(&(subscriber, stamp.from)).is_some_and(|s| s.remove(&stamp.seq)) {
             self.delivered += 1;
-            self.out_of_order += 1;
+            self.balance.out_of_order += 1;
         } else {
-            self.doubled += 1;
+            self.balance.doubled += 1;
         }
     }
 
+    /// What went wrong since the ledger was opened or last closed; nothing may be under way. What is lost is written off.
+    pub fn close(&mut self) -> Balance {
+        let balance = Balance {
+            lost: self.outstanding(),
+            disagreeing: self.disagreeing(),
+            ..std::mem::take(&mut self.balance)
+        };
+        self.owed = self.delivered;
+        self.skipped.clear();
+        self.accounts.iter_mut().for_each(|account| account.digest = 0);
+        balance
+    }
+
     /// Subscribers whose order differs from that of the first subscriber of their channel.
-    pub fn disagreeing(&self) -> usize {
+    fn disagreeing(&self) -> usize {
         let mut first = BTreeMap::new();
         self.accounts.iter().filter(|a| *first.entry(a.channel).or_insert(a.digest) != a.digest).count()
     }
@@ -98,8 +119,8 @@ mod tests {
     }
 
     fn counts(seqs: &[u32]) -> (u64, u64, u64) {
-        let ledger = ledger_after(seqs);
-        (ledger.outstanding(), ledger.doubled, ledger.out_of_order)
+        let balance = ledger_after(seqs).close();
+        (balance.lost, balance.doubled, balance.out_of_order)
     }
 
     #[test]
@@ -117,13 +138,25 @@ mod tests {
         for (subscriber, from) in [(0, 0), (0, 1), (1, 1), (1, 0)] {
             ledger.receive(subscriber, Stamp { channel: 0, from, seq: 0, at_ns: 0 });
         }
-        assert_eq!((ledger.out_of_order, ledger.disagreeing()), (0, 1));
+        let balance = ledger.close();
+        assert_eq!((balance.out_of_order, balance.disagreeing), (0, 1));
     }
 
     #[test]
     fn event_of_another_channel_is_misrouted() {
         let mut ledger = Ledger::new(1, 2, 1);
         ledger.receive(0, Stamp { channel: 1, from: 0, seq: 0, at_ns: 0 });
-        assert_eq!((ledger.misrouted, ledger.delivered), (1, 0));
+        assert_eq!((ledger.close().misrouted, ledger.delivered), (1, 0));
+    }
+
+    #[test]
+    fn fault_counts_in_the_part_in_which_it_was_made_and_in_no_other() {
+        let mut ledger = ledger_after(&[0, 2, 2]);
+        let balance = ledger.close();
+        assert_eq!((balance.lost, balance.doubled), (2, 1));
+        ledger.owed += 1;
+        ledger.receive(0, Stamp { channel: 0, from: 0, seq: 3, at_ns: 0 });
+        let balance = ledger.close();
+        assert_eq!((balance.lost, balance.doubled, balance.disagreeing), (0, 0, 0));
     }
 }

@@ -1,5 +1,6 @@
 //! `load`: opens subscribers, publishes over HTTP, and tells what arrived, how late, and what it cost the
-//! server. One thread, one epoll set; `perf/run` starts it once per workload and server. Prints one JSON object.
+//! server. One thread, one epoll set. Prints one JSON object; at a gate, where `perf/run` keeps it for many short parts, one
+//! for each.
 
 mod crowd;
 mod dialect;
@@ -15,7 +16,7 @@ mod reader;
 mod stall;
 mod subscriber;
 
-use std::io::{BufRead, Result, Write};
+use std::io::{BufRead, Result};
 use std::num::NonZeroU64;
 
 use clap::Parser;
@@ -48,21 +49,35 @@ fn run(options: &Options) -> Result<()> {
         sched_setaffinity(None, &cores)?;
     }
     let mut drive = Drive::new(options)?;
-    let report = if options.idle { idle(options, &mut drive) } else { publish(options, &mut drive) }?;
-    println!("{report}");
-    // The sockets stay open until the counters are detached.
-    wait_at_gate(options, "done")
+    if options.idle { idle(options, &mut drive) } else { publish(options, &mut drive) }
 }
 
-/// Workload F: what a connection costs while nothing is sent on it.
-fn idle(options: &Options, drive: &mut Drive) -> Result<Value> {
+/// Measures once; at a gate as often as asked, and the sockets stay open meanwhile and until standard input ends.
+fn measured(options: &Options, mut part: impl FnMut() -> Result<Value>) -> Result<()> {
+    if !options.gate {
+        println!("{}", part()?);
+        return Ok(());
+    }
+    println!("ready");
+    for line in std::io::stdin().lock().lines() {
+        line?;
+        println!("{}", part()?);
+    }
+    Ok(())
+}
+
+/// Workload F: what a connection costs while nothing is sent on it. Connects once, so there is one part to measure.
+fn idle(options: &Options, drive: &mut Drive) -> Result<()> {
     let warm = WARM_CONNECTIONS.min(options.subscribers / 2);
     drive.connect(warm)?;
     settle(drive, options.warmup)?;
-    wait_at_gate(options, "ready")?;
+    measured(options, || idle_part(options, drive, options.subscribers - warm))
+}
+
+fn idle_part(options: &Options, drive: &mut Drive, opened: usize) -> Result<Value> {
+    let opened = opened as f64;
     let (cpu, resident) = (cpu_ns(&options.pid), resident_bytes(&options.pid));
     drive.connect(options.subscribers)?;
-    let opened = (options.subscribers - warm) as f64;
     // Some servers finish a handshake after they have answered it.
     settle(drive, options.warmup)?;
     let connect_cpu = cpu_ns(&options.pid) - cpu;
@@ -76,7 +91,7 @@ fn idle(options: &Options, drive: &mut Drive) -> Result<Value> {
         "resident_bytes_each": resident_each,
         "resident_bytes": resident_bytes(&options.pid),
         "idle_cpu_share": quiet_share,
-        "closed": drive.closed,
+        "closed": drive.faults.closed,
     }))
 }
 
@@ -89,13 +104,17 @@ fn settle(drive: &mut Drive, seconds: f64) -> Result<()> {
     Ok(())
 }
 
-/// Every other workload: a warm-up, then a measured part that begins and ends with nothing under way.
-fn publish(options: &Options, drive: &mut Drive) -> Result<Value> {
-    let crowd = Crowd::gather(options)?;
+/// Every other workload: a warm-up, then measured parts that begin and end with nothing under way.
+fn publish(options: &Options, drive: &mut Drive) -> Result<()> {
+    let mut crowd = Crowd::gather(options)?;
     drive.connect(options.subscribers)?;
     drive.connect_publishers()?;
     drive.run(options.warmup)?;
-    wait_at_gate(options, "ready")?;
+    measured(options, || publish_part(options, drive, &mut crowd))
+}
+
+fn publish_part(options: &Options, drive: &mut Drive, crowd: &mut Crowd) -> Result<Value> {
+    drive.run(options.lead_in)?;
     drive.latency.reset();
     drive.stall.reset();
     let (published, delivered) = (drive.published, drive.ledger.delivered);
@@ -110,7 +129,7 @@ fn publish(options: &Options, drive: &mut Drive) -> Result<Value> {
     let delivered = drive.ledger.delivered - delivered;
     let millis = |ns: u64| ns as f64 / 1e6;
     let micros = |quantile| drive.latency.value_at_quantile(quantile) as f64 / 1e3;
-    let ledger = &drive.ledger;
+    let (balance, faults) = (drive.ledger.close(), std::mem::take(&mut drive.faults));
     Ok(json!({
         "published": published,
         "delivered": delivered,
@@ -124,18 +143,9 @@ fn publish(options: &Options, drive: &mut Drive) -> Result<Value> {
         "stall_stolen_ms": millis(drive.stall.stolen_ns), "late_ms": millis(drive.stall.late_ns),
         "server_share": cpu / wall, "server_waited": waited / wall, "load_share": own / wall,
         "resident_bytes": resident_bytes(&options.pid),
-        "lost": ledger.outstanding(), "doubled": ledger.doubled, "out_of_order": ledger.out_of_order,
-        "misrouted": ledger.misrouted, "disagreeing": ledger.disagreeing(),
-        "refused": drive.refused, "closed": drive.closed + crowd.closed() as u64, "other": drive.other, "overdue": drive.overdue,
+        "lost": balance.lost, "doubled": balance.doubled, "out_of_order": balance.out_of_order,
+        "misrouted": balance.misrouted, "disagreeing": balance.disagreeing,
+        "refused": faults.refused, "closed": faults.closed + crowd.take_closed(), "other": faults.other,
+        "overdue": faults.overdue,
     }))
-}
-
-/// Lets a script attach its counters exactly around the measured part.
-fn wait_at_gate(options: &Options, word: &str) -> Result<()> {
-    if options.gate {
-        println!("{word}");
-        std::io::stdout().flush()?;
-        std::io::stdin().lock().read_line(&mut String::new())?;
-    }
-    Ok(())
 }

@@ -82,9 +82,12 @@ pub struct Options {
     /// Idle connections meanwhile, spread over the other channels
     #[arg(long, default_value_t = 0)]
     pub crowd_connections: usize,
-    /// Print `ready` after the warm-up and `done` after the report, and wait each time for a line on standard input
+    /// Print `ready` after the warm-up, then measure and report once for each line on standard input, until that ends
     #[arg(long)]
     pub gate: bool,
+    /// Length of the part before each measured one, which does not count either, in seconds: at the gate all grows cold
+    #[arg(long, default_value_t = 0.0)]
+    pub lead_in: f64,
 }
 
 impl Options {
