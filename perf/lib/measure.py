@@ -21,8 +21,9 @@ from workloads import FAULTS, GROUPS, WORKLOADS, Workload
 
 # Longest wait for the load tool: a crowd is gathered in some five seconds.
 LOAD_SECONDS_MAX = 60
-# Before each slice, in seconds: what others have measured since is still in the caches.
-LEAD_IN_SECONDS = 0.02
+# Before each slice, events for each subscriber: after 0.2 s of silence the kernel acknowledges the first 16 on a connection
+# one by one (TCP_MAX_QUICKACKS), later ones in twos or after 40 ms.
+LEAD_IN_EVENTS = 20
 # Rivals that no bar of the workload names run with every so manieth start only: a whole run stays below ten minutes.
 STARTS_PER_TURN = 4
 # After these the next slice would be another workload, or wait for what does not come.
@@ -88,7 +89,8 @@ def pair(key, name, path):
     base = f"{name} {workload.like}"
     also = None
     if workload.shards > 1:
-        also, like = servers.courier(path, core=LOAD_CORE), replace(like, options=workload.options)
+        also = servers.courier(path, core=LOAD_CORE)
+        like = replace(like, options=workload.options, seconds=workload.seconds)
     yield Contestant(base, servers.courier(path), like, base, also=also)
     yield Contestant(f"{name} {key}", servers.courier_for(path, workload), workload, base)
 
@@ -173,17 +175,20 @@ class Bench:
         if not self.load:
             self.server = self.server or self.start()
             command = load_command(self.server, self.workload, self.seconds)
-            self.load = subprocess.Popen([*command, "--gate", "--lead-in", str(LEAD_IN_SECONDS)], text=True,
+            self.load = subprocess.Popen([*command, "--gate", "--lead-in", str(LEAD_IN_EVENTS)], text=True,
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             self.said()
+            self.server.hold()
 
     def slice(self):
         if self.server.process.poll() is not None:
             raise Failed(f"the server ended by itself: {self.server.process.returncode}")
+        self.server.go_on()
         with contextlib.suppress(BrokenPipeError):  # why it has ended is asked for below
             self.load.stdin.write("\n")
             self.load.stdin.flush()
         result = json.loads(self.said())
+        self.server.hold()
         if result.get("delivered") == 0:
             raise Failed(f"nothing was delivered in the measured part: {json.dumps(result)}")
         return result

@@ -51,7 +51,7 @@ def prepare_nchan():
     return lambda: Nchan(root)
 
 
-class Nchan:
+class Nchan(Server):
     """nginx with nchan: one worker, nothing stored, the same paths."""
 
     def __init__(self, root):
@@ -106,7 +106,8 @@ def prepare_socketify():
     if library is None:
         raise Unavailable("Debian's libuv1 holds no libuv.so.1")
     path = {"LD_LIBRARY_PATH": str(library.parent)}
-    return lambda: Server([python, PERF / "rivals" / "socketify_server.py"], path)
+    # It takes 6 % of its core while it is idle.
+    return lambda: Server([python, PERF / "rivals" / "socketify_server.py"], path, restless=True)
 
 
 def prepare_nats():

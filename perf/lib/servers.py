@@ -1,4 +1,4 @@
-"""Servers under test: started for one round, pinned to a core, found by the port that they print, ended by pid."""
+"""Servers under test: started for some rounds, pinned to a core, found by the port that they print, ended by pid."""
 
 import base64
 import hmac
@@ -30,10 +30,16 @@ class Unavailable(Exception):
 
 
 class Server:
-    """A process whose output names its port, as `pattern` finds it; `cores` is a list as taskset takes it."""
+    """A process whose output names its port, as `pattern` finds it; `cores` is a list as taskset takes it.
 
-    def __init__(self, command, environment=None, pattern=r"http://[^:]+:(\d+)", cores=str(SERVER_CORE), options=()):
-        self.options = list(options)
+    One that is `restless` needs its core while it has nothing to do, and is held while others are measured.
+    """
+
+    restless = False
+
+    def __init__(self, command, environment=None, pattern=r"http://[^:]+:(\d+)", cores=str(SERVER_CORE), options=(),
+                 restless=False):
+        self.options, self.restless = list(options), restless
         self.output = []
         self.process = subprocess.Popen(
             ["taskset", "-c", cores, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -59,7 +65,16 @@ class Server:
                 found.set()
         found.set()
 
+    def hold(self):
+        if self.restless:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        if self.restless:
+            self.process.send_signal(signal.SIGCONT)
+
     def stop(self):
+        self.go_on()
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(STOP_SECONDS_MAX)
