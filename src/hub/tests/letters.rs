@@ -57,6 +57,19 @@ fn what_expires_in_a_queue_was_seen_by_nobody() {
 }
 
 #[test]
+fn what_a_socket_did_not_take_whole_was_seen_by_nobody() {
+    let mut story = Story::new(options());
+    story.join(0, 0, &Wish::channel("a"));
+    story.pipes.stuck.push(0);
+    assert_eq!(story.publish("a", "stuck", mortal(SECOND_US), 0).reached, 1);
+    story.heard(0);
+    story.wait_until(2 * SECOND_US);
+    story.unstick(0);
+    story.wait_until(3 * SECOND_US);
+    assert_eq!(story.letters().len(), 1);
+}
+
+#[test]
 fn letters_stay_within_their_bounds_and_no_letter_has_letters() {
     let mut story = Story::new(options());
     for n in 0..7 {
