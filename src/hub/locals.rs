@@ -61,6 +61,7 @@ impl Subscriptions {
     }
 
     /// Looks up again which crowds hear a channel through patterns.
+    #[inline(never)]
     pub(super) fn resolve(&mut self, slot: u32) {
         let local = self.locals.at_mut(slot).expect("asked for by the caller");
         local.patterned.clear();

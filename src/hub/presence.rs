@@ -92,6 +92,7 @@ impl Hub {
     }
 
     /// Publishes who came and went in this turn on their channels.
+    #[inline(never)]
     pub(super) fn tell_news(&mut self, now_us: u64, outlet: &mut impl Outlet) {
         for channel in std::mem::take(&mut self.news) {
             let Some(slot) = self.channels.find(channel.as_str()) else { continue };

@@ -111,6 +111,7 @@ impl Subscriptions {
         reach
     }
 
+    #[inline(never)]
     fn deliver_queued(
         &mut self,
         crowd: u32,

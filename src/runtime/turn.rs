@@ -145,6 +145,7 @@ impl<C: Core> Turn<C> {
         }
     }
 
+    #[inline(never)]
     fn accept(&mut self, token: u64, now: Now) {
         let Turn { core, set, doors, .. } = self;
         let number = (token - FIRST_DOOR) as usize;

@@ -198,6 +198,7 @@ impl Policy {
         own.map_or(self.mode, |(_, mode)| *mode)
     }
 
+    #[inline(never)]
     fn fit(
         &self,
         channel: &str,

@@ -133,6 +133,7 @@ impl Hub {
     }
 
     /// Makes letters of what this turn gave up, and tells of those that are gone.
+    #[inline(never)]
     pub(super) fn tell_letters(&mut self, now_us: u64, outlet: &mut impl Outlet) {
         let channel = Channel::parse(DEAD_LETTERS).expect("a name of letters and a dot");
         let at_ms = self.unix_ms_at(now_us);

@@ -79,6 +79,7 @@ impl<D: Driver> Shard<D> {
 
     /// `POST /publish/batch`.
     #[expect(clippy::too_many_arguments, reason = "what a batch is made of, from one caller")]
+    #[inline(never)]
     pub(super) fn publish_batch(
         &mut self,
         driver: &mut D,

@@ -45,6 +45,7 @@ pub(super) fn from_of(wanted: &Wanted, channel: usize, tracks: bool) -> Option<F
 
 impl<D: Driver> Shard<D> {
     /// `GET /history/{channel}`.
+    #[inline(never)]
     pub(super) fn history(
         &mut self,
         key: Key,

@@ -57,6 +57,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// `/dead-letters` and `/dead-letters/retry`.
+    #[inline(never)]
     pub(super) fn letters(
         &mut self,
         key: Key,

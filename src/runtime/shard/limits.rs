@@ -150,6 +150,7 @@ impl<D: Driver> Shard<D> {
 
     /// `POST /publish/{channel}` with what is no channel's name: who sends it is asked for, and counts, as with any other.
     #[expect(clippy::too_many_arguments, reason = "what a publish is made of, from one caller")]
+    #[inline(never)]
     pub(super) fn publish_nowhere(
         &mut self,
         driver: &D,

@@ -6,6 +6,9 @@
 //!   handshake on
 //! * `guard`, `rights`, `suspects`: who may come in, and whose rights end or change
 //! * `timers`: what happens at a moment; `limits`: how much may come in a while; `keeping`: bounds over all shards; `ending`: how connections and the whole shard end
+//!
+//! What a usual publish passes by is `#[inline(never)]`: inlined, it stood between the code that one runs, which a core has to
+//! fetch anew after each system call.
 
 mod acks;
 mod awaiting;
@@ -341,6 +344,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Takes one batch of mail from shard `from`, if there is one. Answers whether there was.
+    #[inline(never)]
     pub fn mail_from(&mut self, driver: &mut D, from: usize, now: Now) -> bool {
         let Some(batch) = self.port.receive(from) else { return false };
         if batch.load != Load::default() {

@@ -39,6 +39,7 @@ pub(super) enum Away {
 
 impl<D: Driver> Shard<D> {
     /// Turns a connection into a socket, if the request is a sound handshake.
+    #[inline(never)]
     pub(super) fn open(
         &mut self,
         driver: &mut D,

@@ -251,6 +251,7 @@ impl<D: Driver> Shard<D> {
 
     /// CloudEvents on `/publish/{channel}`.
     #[expect(clippy::too_many_arguments, reason = "what a publish is made of, from one caller")]
+    #[inline(never)]
     fn publish_cloud(
         &mut self,
         driver: &mut D,

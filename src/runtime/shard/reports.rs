@@ -13,6 +13,7 @@ use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 
 impl<D: Driver> Shard<D> {
+    #[inline(never)]
     pub(super) fn report(
         &mut self,
         key: Key,
@@ -43,6 +44,7 @@ impl<D: Driver> Shard<D> {
         publisher.answer(&form, answer, &self.letterhead);
     }
 
+    #[inline(never)]
     pub(super) fn document(&mut self, publisher: &mut Publisher, form: &Form, document: Document) {
         let documents = &self.options.facts.documents;
         let body = match document {

@@ -36,6 +36,7 @@ fn may_begin_there(wanted: &Wanted, channels: usize) -> Result<(), Refusal> {
 
 impl<D: Driver> Shard<D> {
     /// Turns a connection into a stream of server-sent events. What is refused is refused by status.
+    #[inline(never)]
     pub(super) fn open_stream(
         &mut self,
         driver: &mut D,

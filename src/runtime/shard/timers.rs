@@ -26,6 +26,7 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    #[inline(never)]
     fn timer(&mut self, driver: &D, slot: u32, now: Now) {
         let Some(key) = self.connections.key_at(slot) else { return };
         let connection = self.connections.get_mut(key).expect("just found");

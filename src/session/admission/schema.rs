@@ -37,6 +37,8 @@ pub fn check(
 }
 
 /// A CloudEvent in the nested form.
+#[cold]
+#[inline(never)]
 fn nested(text: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Cloud<'e> {
