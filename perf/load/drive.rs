@@ -26,8 +26,6 @@ const READY_MAX: usize = 512;
 const SCRATCH_BYTES: usize = 4 << 20;
 /// A run is over when nothing has come for so long, nanoseconds.
 const SILENCE_NS_MAX: u64 = 2_000_000_000;
-/// Longest time in which so many events as are wanted before a measured part are published, seconds.
-const LEAD_IN_SECONDS_MAX: f64 = 10.0;
 /// Longest latency told apart, nanoseconds; a run is far shorter.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// The open loop's publishes without an answer; a server that far behind has failed the rate.
@@ -158,26 +156,13 @@ impl Drive {
         Ok(subscriber.socket)
     }
 
-    /// Publishes about `events` for every subscriber, then waits as [`Self::run`] does.
-    pub fn lead_in(&mut self, events: usize) -> Result<()> {
-        let publishes = events * self.options.channels;
-        let in_time =
-            if self.options.rate > 0.0 { publishes as f64 / self.options.rate } else { f64::INFINITY };
-        self.run_until(in_time.min(LEAD_IN_SECONDS_MAX), self.published + publishes as u64)
-    }
-
     /// Publishes for `seconds`, then waits for every answer and delivery, or for silence.
     pub fn run(&mut self, seconds: f64) -> Result<()> {
-        self.run_until(seconds, u64::MAX)
-    }
-
-    /// Publishes for `seconds`, or until so many are `published` in all.
-    fn run_until(&mut self, seconds: f64, published: u64) -> Result<()> {
         let start = now_ns();
         let end = start + (seconds * 1e9) as u64;
         let mut sent = 0;
         self.progress_ns = start;
-        while now_ns() < end && self.published < published {
+        while now_ns() < end {
             if self.options.rate > 0.0 {
                 sent = self.publish_due(start, end, sent)?;
             } else {

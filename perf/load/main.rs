@@ -114,7 +114,7 @@ fn publish(options: &Options, drive: &mut Drive) -> Result<()> {
 }
 
 fn publish_part(options: &Options, drive: &mut Drive, crowd: &mut Crowd) -> Result<Value> {
-    drive.lead_in(options.lead_in)?;
+    drive.run(options.lead_in)?;
     drive.latency.reset();
     drive.stall.reset();
     let (published, delivered) = (drive.published, drive.ledger.delivered);

@@ -85,9 +85,9 @@ pub struct Options {
     /// Print `ready` after the warm-up, then measure and report once for each line on standard input, until that ends
     #[arg(long)]
     pub gate: bool,
-    /// Before each measured part publish so many events for each subscriber, which do not count: at the gate all grows cold
-    #[arg(long, default_value_t = 0)]
-    pub lead_in: usize,
+    /// Length of the part before each measured one, which does not count either, in seconds: at the gate all grows cold
+    #[arg(long, default_value_t = 0.0)]
+    pub lead_in: f64,
 }
 
 impl Options {
