@@ -8,6 +8,7 @@ use crate::{Operation, Primitive};
 
 pub const PRIMITIVES: &[Primitive] = &[
     ("event.facts", facts),
+    ("event.facts_spaced", facts_spaced),
     ("event.facts.json_value", json_value),
     ("event.encode", encode),
     ("event.channel_check", channel_check),
@@ -20,6 +21,14 @@ const NAME: &str = "orders.new.ABCD";
 fn facts() -> Operation {
     Box::new(|| {
         black_box(Facts::read(black_box(EVENT)).expect("the event is valid"));
+    })
+}
+
+/// As Python's `json.dumps` writes it: a blank behind each colon and comma.
+fn facts_spaced() -> Operation {
+    let event = EVENT.replace("\":", "\": ").replace(",\"", ", \"");
+    Box::new(move || {
+        black_box(Facts::read(black_box(&event)).expect("the event is valid"));
     })
 }
 

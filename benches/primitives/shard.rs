@@ -19,12 +19,19 @@ use crate::{Operation, Primitive};
 
 pub const PRIMITIVES: &[Primitive] = &[
     ("shard.publish_16", || Case::own_channels().operation()),
+    ("shard.publish_16_spaced", spaced),
     ("shard.publish_16_traced", traced),
     ("shard.publish_lone", lone),
 ];
 
 fn lone() -> Operation {
     Case { publishers: 1, ..Case::own_channels() }.operation()
+}
+
+/// The event as Python's `json.dumps` writes it: a blank behind each colon and comma.
+fn spaced() -> Operation {
+    let event = EVENT.replace("\":", "\": ").replace(",\"", ", \"");
+    Case { event, ..Case::own_channels() }.operation()
 }
 
 /// Every request has a trace of its own (W3C Trace Context), so that no head is like the one before it.

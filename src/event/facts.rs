@@ -24,7 +24,7 @@ pub struct Facts<'e> {
     pub data_bytes: usize,
     /// The length of `metadata`'s text, 0 when there is none.
     pub metadata_bytes: usize,
-    fields: usize,
+    has_fields: bool,
 }
 
 /// Why a text is not an event.
@@ -61,7 +61,7 @@ impl<'e> Facts<'e> {
         facts.fill(text).map(|()| facts)
     }
 
-    /// [`Facts::read`] where they are to stay: moving them costs as much as reading a member.
+    /// [`Facts::read`] where they are to stay, which has none yet: moving them costs as much as reading a member.
     ///
     /// # Errors
     /// As [`Facts::read`]; then nothing of what is here counts.
@@ -77,71 +77,72 @@ impl<'e> Facts<'e> {
         }
     }
 
-    /// Reads the object ahead, which may be a part of something larger.
+    /// Reads the object ahead, which may be a part of something larger, into what has no facts yet.
     ///
     /// # Errors
     /// [`Stray`] when it is not JSON; then nothing of what is here counts.
     pub fn walk(&mut self, walk: &mut Walk<'e>) -> Result<(), Stray> {
-        let mut words = [Word::default(); Field::STRINGS];
-        let mut nested = Nested::default();
-        let (mut data_bytes, mut metadata_bytes, mut fields) = (0, 0, 0);
+        let mut nested = None;
         let mut own = *walk;
         let mut more = own.enter()?;
+        self.has_fields = more;
         while more {
-            fields += 1;
-            let (field, start) = (Field::of(own.key_word()?, own.text()), own.at());
+            let (key, is_string) = own.pass_key()?;
+            let (field, start) = (Field::of(key, own.text()), own.at());
             if field == Field::Metadata {
-                nested = own.aside(Nested::walk)?;
-                metadata_bytes = own.at() - start;
-            } else {
-                words[field as usize % Field::STRINGS] = own.word_value()?;
+                nested = Some(own.aside(Nested::walk)?);
+                self.metadata_bytes = own.at() - start;
+                more = own.more()?;
+                continue;
+            }
+            let (word, key_is_ahead) = own.pass_value(is_string)?;
+            if field != Field::Other {
+                self.take(field, word, own.text());
                 if field == Field::Data {
-                    data_bytes = own.at() - start;
+                    self.data_bytes = if word.is_none() { own.at() - start } else { word.quoted_bytes() };
                 }
             }
-            more = own.more()?;
+            more = key_is_ahead || own.more()?;
         }
         *walk = own;
-        (self.data_bytes, self.metadata_bytes, self.fields) = (data_bytes, metadata_bytes, fields);
-        let [_, kind, timestamp, source] = words;
-        put(kind, &mut self.kind, walk);
-        put(timestamp, &mut self.timestamp, walk);
-        put(source, &mut self.source, walk);
-        put(Word::default(), &mut self.second_source, walk);
-        if metadata_bytes > 0 {
-            self.add_nested(&nested, !source.is_none(), walk);
+        if let Some(nested) = nested {
+            self.add_nested(&nested, walk.text());
         }
         Ok(())
     }
 
+    /// The value of a field that is asked for, or the default if it is no string. The last one counts.
+    #[inline(always)]
+    fn take(&mut self, field: Field, value: Word, text: &'e str) {
+        let place = match field {
+            Field::Kind => &mut self.kind,
+            Field::Timestamp => &mut self.timestamp,
+            Field::Source => &mut self.source,
+            Field::Other | Field::Data | Field::Metadata => return,
+        };
+        *place = text_of(value, text);
+    }
+
     /// What only the nested form says, and a second source, which nobody may hide behind the first.
     #[inline(never)]
-    fn add_nested(&mut self, nested: &Nested, has_source: bool, walk: &Walk<'e>) {
+    fn add_nested(&mut self, nested: &Nested, text: &'e str) {
         if self.timestamp.0.is_none() {
-            put(nested.timestamp, &mut self.timestamp, walk);
+            self.timestamp = text_of(nested.timestamp, text);
         }
-        if has_source {
-            put(nested.source, &mut self.second_source, walk);
-        }
-        if self.source.0.is_none() {
-            put(nested.source, &mut self.source, walk);
-        }
+        let source = text_of(nested.source, text);
+        let place = if self.source.0.is_none() { &mut self.source } else { &mut self.second_source };
+        *place = source;
     }
 
     /// Whether the event is `{}`.
     pub fn is_empty(&self) -> bool {
-        self.fields == 0
+        !self.has_fields
     }
 }
 
-/// Most are absent, and were before.
 #[inline(always)]
-fn put<'e>(word: Word, place: &mut Text<'e>, walk: &Walk<'e>) {
-    if !word.is_none() {
-        *place = Text(word.of(walk.text()));
-    } else if place.0.is_some() {
-        *place = Text(None);
-    }
+fn text_of(word: Word, text: &str) -> Text<'_> {
+    Text(if word.is_none() { None } else { word.of(text) })
 }
 
 /// The fields that the hub asks for.
@@ -151,15 +152,11 @@ enum Field {
     Kind,
     Timestamp,
     Source,
-    /// Its string counts as little as that of another: it goes to the same place.
-    Data = Field::STRINGS as isize,
+    Data,
     Metadata,
 }
 
 impl Field {
-    /// Those of which the string counts, and one for all others.
-    const STRINGS: usize = 4;
-
     #[inline(always)]
     fn of(key: Word, text: &str) -> Field {
         if key.is_escaped() {
@@ -204,14 +201,15 @@ impl Nested {
         }
         let mut more = walk.enter()?;
         while more {
-            let field = Field::of(walk.key_word()?, walk.text());
-            let word = walk.word_value()?;
+            let (key, is_string) = walk.pass_key()?;
+            let field = Field::of(key, walk.text());
+            let (word, key_is_ahead) = walk.pass_value(is_string)?;
             match field {
                 Field::Timestamp => nested.timestamp = word,
                 Field::Source => nested.source = word,
                 _ => {}
             }
-            more = walk.more()?;
+            more = key_is_ahead || walk.more()?;
         }
         Ok(nested)
     }
@@ -292,6 +290,31 @@ mod tests {
             let text = format!(r#"{{"type":{value},"timestamp":{value},"metadata":{value},"x":{value}}}"#);
             Facts::read(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
             Facts::read(&format!(r#"{{"x":{value}}}"#)).unwrap_or_else(|e| panic!("{value}: {e}"));
+        }
+    }
+
+    #[test]
+    fn space_around_signs_makes_no_difference_and_what_is_cut_short_is_refused() {
+        let spaces = ["", " ", "  ", "\n", " \t", "\r\n    "];
+        for (before, behind) in spaces.iter().flat_map(|before| spaces.map(|behind| (before, behind))) {
+            let (colon, comma) = (format!("{before}:{behind}"), format!("{before},{behind}"));
+            let compact = r#"{"type":"a","n":1,"data":{"x":"y","z":[1,"w"]},"metadata":{"source":"s","timestamp":"T"}}"#;
+            let spaced = compact.replace(':', &colon).replace(',', &comma);
+            let facts = Facts::read(&spaced).unwrap();
+            assert_eq!((facts.kind, facts.timestamp, facts.source), (text("a"), text("T"), text("s")));
+            assert_eq!(
+                facts.data_bytes,
+                r#"{"x":"y","z":[1,"w"]}"#.replace(':', &colon).replace(',', &comma).len()
+            );
+            for end in 0..spaced.len() {
+                let cut = &spaced[..end];
+                assert!(matches!(Facts::read(cut), Err(BadEvent::Syntax(_))), "{cut:?}");
+            }
+        }
+        for space in ["\u{b}", "\u{c}", "\0", "\u{a0}", "!"] {
+            for text in [format!("{{\"a\":{space}\"b\"}}"), format!("{{\"a\":1,{space}\"b\":1}}")] {
+                assert!(Facts::read(&text).is_err(), "{text:?}");
+            }
         }
     }
 

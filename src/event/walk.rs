@@ -4,6 +4,7 @@
 
 mod items;
 mod scalars;
+mod strings;
 
 use super::facts::DEPTH_MAX;
 use super::plain::Marks;
@@ -62,10 +63,7 @@ impl<'t> Walk<'t> {
 
     /// Does something rare.
     #[inline(always)]
-    pub(super) fn aside<T>(
-        &mut self,
-        rare: impl FnOnce(&mut Walk<'t>) -> Result<T, Stray>,
-    ) -> Result<T, Stray> {
+    pub(super) fn aside<T>(&mut self, rare: impl FnOnce(&mut Walk<'t>) -> T) -> T {
         let mut copy = *self;
         let done = rare(&mut copy);
         *self = copy;
@@ -78,10 +76,28 @@ impl<'t> Walk<'t> {
         self.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
 
-    /// The byte behind the one ahead, or 0.
+    /// Passes over the byte ahead and the space behind it: mostly none, or one blank, as Python writes.
     #[inline(always)]
-    fn behind(&self) -> u8 {
-        self.text.as_bytes().get(self.at + 1).copied().unwrap_or(0)
+    fn step(&mut self) {
+        if self.behind(1) > b' ' {
+            self.at += 1;
+        } else if self.behind(1) == b' ' && self.behind(2) > b' ' {
+            self.at += 2;
+        } else {
+            self.aside(Walk::step_over_space);
+        }
+    }
+
+    /// The byte so many behind the one ahead, or 0.
+    #[inline(always)]
+    fn behind(&self, bytes: usize) -> u8 {
+        self.text.as_bytes().get(self.at + bytes).copied().unwrap_or(0)
+    }
+
+    #[inline(never)]
+    fn step_over_space(&mut self) {
+        self.at += 1;
+        self.skip_space();
     }
 
     /// Where it stands, in bytes.
@@ -105,15 +121,28 @@ impl<'t> Walk<'t> {
         if self.at == self.text.len() { Ok(()) } else { Err(Stray::Syntax) }
     }
 
-    /// Enters the object ahead; answers whether it has members. Then comes [`Walk::key`].
+    /// Enters the object ahead; answers whether it has members. Then the first one's key is ahead.
     pub fn enter(&mut self) -> Result<bool, Stray> {
-        self.enter_between(b'{', b'}')
+        Ok(self.enter_between(b'{', b'}')? && self.key_is_ahead()?)
     }
 
-    /// Behind a member's value: whether another member follows; else the object is left.
+    /// Behind a member's value: whether another member follows, whose key is ahead then; else the object is left.
     #[inline(always)]
     pub fn more(&mut self) -> Result<bool, Stray> {
-        self.more_before(b'}')
+        if self.ahead() == b',' && self.behind(1) == b'"' {
+            self.at += 1;
+            return Ok(true);
+        }
+        self.aside(Walk::more_members)
+    }
+
+    #[inline(never)]
+    fn more_members(&mut self) -> Result<bool, Stray> {
+        Ok(self.more_before(b'}')? && self.key_is_ahead()?)
+    }
+
+    fn key_is_ahead(&self) -> Result<bool, Stray> {
+        if self.ahead() == b'"' { Ok(true) } else { Err(Stray::Syntax) }
     }
 
     fn leave(&mut self) {
@@ -121,10 +150,10 @@ impl<'t> Walk<'t> {
         self.depth -= 1;
     }
 
-    /// The key of the member ahead, in UTF-8; its value is next. One that no text can hold is empty.
+    /// The key that is ahead, in UTF-8; its value is next. One that no text can hold is empty.
     #[inline(always)]
     pub fn key(&mut self) -> Result<Cow<'t, [u8]>, Stray> {
-        let key = self.pass_key()?;
+        let (key, _) = self.pass_key()?;
         if key.escaped {
             let key = key.of(self.text).unwrap_or_default();
             return Ok(Cow::Owned(key.into_owned().into_bytes()));
@@ -132,39 +161,40 @@ impl<'t> Walk<'t> {
         Ok(Cow::Borrowed(&self.text.as_bytes()[key.start..key.end]))
     }
 
+    /// The key that is ahead, and whether its value is known to be a string.
     #[inline(always)]
-    fn pass_key(&mut self) -> Result<Word, Stray> {
-        let key = self.string()?;
-        // Most have no space there: one look instead of three.
-        if self.ahead() == b':' && self.behind() > b' ' {
-            self.at += 1;
-        } else {
-            self.aside(Walk::pass_colon)?;
+    pub fn pass_key(&mut self) -> Result<(Word, bool), Stray> {
+        let (key, is_string) = self.string_before(b':')?;
+        if is_string {
+            return Ok((key, true));
         }
-        Ok(key)
-    }
-
-    #[inline(never)]
-    fn pass_colon(&mut self) -> Result<(), Stray> {
-        self.skip_space();
-        self.take(b':')?;
-        self.skip_space();
-        Ok(())
+        if self.ahead() != b':' {
+            self.aside(Walk::skip_space);
+            if self.ahead() != b':' {
+                return Err(Stray::Syntax);
+            }
+        }
+        self.step();
+        Ok((key, false))
     }
 
     /// The value ahead, if it is a string.
     #[inline(always)]
     pub fn string_value(&mut self) -> Result<Option<Word>, Stray> {
-        self.word_value().map(|word| (!word.is_none()).then_some(word))
+        if self.ahead() == b'"' {
+            return self.string().map(Some);
+        }
+        self.aside(Walk::pass_any).map(|()| None)
     }
 
-    /// [`Walk::string_value`] without moving as much: the default if it is none.
+    /// The value ahead, which may be known to be a string: the default if it is none; and whether the next member's key is
+    /// known to be ahead then. If it is not, ask [`Walk::more`].
     #[inline(always)]
-    pub fn word_value(&mut self) -> Result<Word, Stray> {
-        if self.ahead() == b'"' {
-            return self.string();
+    pub fn pass_value(&mut self, is_string: bool) -> Result<(Word, bool), Stray> {
+        if is_string || self.ahead() == b'"' {
+            return self.string_before(b',');
         }
-        self.aside(Walk::pass_any).map(|()| Word::default())
+        self.aside(Walk::pass_any).map(|()| (Word::default(), false))
     }
 
     /// Passes over the value ahead, whatever it is; answers its text.
@@ -181,28 +211,38 @@ impl<'t> Walk<'t> {
         if self.ahead() == b'"' { self.string().map(|_| ()) } else { self.pass_any() }
     }
 
+    /// Passes over the value ahead, which is no string.
     #[inline(never)]
     fn pass_any(&mut self) -> Result<(), Stray> {
+        self.aside(Walk::pass_all_of_it)
+    }
+
+    #[inline(always)]
+    fn pass_all_of_it(&mut self) -> Result<(), Stray> {
         // One bit per bracket that is open, the innermost lowest: set for an object.
         let (mut objects, mut open) = (0u128, 0usize);
         loop {
             match self.ahead() {
-                b'"' => {
-                    self.string()?;
+                b'"' if open > 0 => {
+                    if self.string_before(b',')?.1 {
+                        if objects & 1 == 1 {
+                            self.pass_key()?;
+                        }
+                        continue;
+                    }
                 }
                 bracket @ (b'{' | b'[') => {
                     if self.depth + open == DEPTH_MAX {
                         return Err(Stray::TooDeep);
                     }
-                    self.at += 1;
-                    self.skip_space();
+                    self.step();
                     // `]` and `}` stand two behind their openers.
                     if self.ahead() == bracket + 2 {
                         self.at += 1;
                     } else {
                         open += 1;
                         objects = objects << 1 | u128::from(bracket == b'{');
-                        if bracket == b'{' {
+                        if bracket == b'{' && self.key_is_ahead()? {
                             self.pass_key()?;
                         }
                         continue;
@@ -222,9 +262,8 @@ impl<'t> Walk<'t> {
                 let in_object = objects & 1 == 1;
                 match self.ahead() {
                     b',' => {
-                        self.at += 1;
-                        self.skip_space();
-                        if in_object {
+                        self.step();
+                        if in_object && self.key_is_ahead()? {
                             self.pass_key()?;
                         }
                         break;
@@ -241,61 +280,9 @@ impl<'t> Walk<'t> {
     }
 
     #[inline(always)]
-    fn take(&mut self, byte: u8) -> Result<(), Stray> {
-        if self.ahead() != byte {
-            return Err(Stray::Syntax);
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    #[inline(always)]
     fn skip_space(&mut self) {
         while matches!(self.ahead(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
-        }
-    }
-
-    #[inline(always)]
-    fn string(&mut self) -> Result<Word, Stray> {
-        if self.ahead() != b'"' {
-            return Err(Stray::Syntax);
-        }
-        let start = self.at + 1;
-        self.at = self.marks.next(self.text.as_bytes(), start);
-        let escaped = self.ahead() != b'"';
-        if escaped {
-            self.aside(Walk::escaped_string)?;
-        }
-        let end = self.at;
-        self.at += 1;
-        Ok(Word { start, end, escaped })
-    }
-
-    /// The rest of a string that is not plain, from its first backslash up to its closing quote.
-    #[cold]
-    fn escaped_string(&mut self) -> Result<(), Stray> {
-        loop {
-            match self.ahead() {
-                b'"' => return Ok(()),
-                b'\\' => self.escape()?,
-                _ => return Err(Stray::Syntax),
-            }
-            self.at = self.marks.next(self.text.as_bytes(), self.at);
-        }
-    }
-
-    fn escape(&mut self) -> Result<(), Stray> {
-        let escape = self.text.as_bytes().get(self.at + 1).copied();
-        self.at += 2;
-        match escape {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(()),
-            Some(b'u') => {
-                let hex = self.text.as_bytes().get(self.at..self.at + 4).ok_or(Stray::Syntax)?;
-                self.at += 4;
-                if hex.iter().all(u8::is_ascii_hexdigit) { Ok(()) } else { Err(Stray::Syntax) }
-            }
-            _ => Err(Stray::Syntax),
         }
     }
 }

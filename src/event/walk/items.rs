@@ -10,6 +10,11 @@ impl Word {
         self.start..self.end
     }
 
+    /// How much its text takes, with its quotes.
+    pub fn quoted_bytes(self) -> usize {
+        self.end - self.start + 2
+    }
+
     /// Whether there is no string.
     #[inline(always)]
     pub fn is_none(self) -> bool {
@@ -42,12 +47,14 @@ impl Walk<'_> {
 
     #[inline(always)]
     pub(super) fn enter_between(&mut self, opens: u8, closes: u8) -> Result<bool, Stray> {
-        self.take(opens)?;
+        if self.ahead() != opens {
+            return Err(Stray::Syntax);
+        }
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(Stray::TooDeep);
         }
-        self.skip_space();
+        self.step();
         if self.ahead() != closes {
             return Ok(true);
         }
@@ -55,23 +62,11 @@ impl Walk<'_> {
         Ok(false)
     }
 
-    #[inline(always)]
     pub(super) fn more_before(&mut self, closes: u8) -> Result<bool, Stray> {
-        // Most have no space there: one look instead of three.
-        if self.ahead() == b',' && self.behind() > b' ' {
-            self.at += 1;
-            return Ok(true);
-        }
-        self.aside(|walk| walk.more_behind_space(closes))
-    }
-
-    #[inline(never)]
-    fn more_behind_space(&mut self, closes: u8) -> Result<bool, Stray> {
         self.skip_space();
         match self.ahead() {
             b',' => {
-                self.at += 1;
-                self.skip_space();
+                self.step();
                 Ok(true)
             }
             other if other == closes => {
@@ -85,6 +80,6 @@ impl Walk<'_> {
     /// As [`Walk::key`], but only where it stands.
     #[inline(always)]
     pub fn key_word(&mut self) -> Result<Word, Stray> {
-        self.pass_key()
+        self.pass_key().map(|(key, _)| key)
     }
 }
