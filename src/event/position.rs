@@ -54,36 +54,7 @@ pub(crate) fn write_decimal(n: u64, out: &mut Vec<u8>) {
     if n < 10 {
         return out.push(b'0' + n as u8);
     }
-    write_digits(n, out);
-}
-
-/// Two digits at a time, the last first.
-fn write_digits(mut n: u64, out: &mut Vec<u8>) {
-    const PAIRS: &[[u8; 2]; 100] = &pairs();
-    let mut digits = [[0u8; 2]; 10];
-    let mut places = digits.iter_mut().rev();
-    let mut used = 0;
-    for place in &mut places {
-        *place = PAIRS[(n % 100) as usize];
-        n /= 100;
-        used += 2;
-        if n == 0 {
-            break;
-        }
-    }
-    let digits = digits.as_flattened();
-    let first = digits.len() - used;
-    out.extend_from_slice(&digits[first + usize::from(digits[first] == b'0')..]);
-}
-
-const fn pairs() -> [[u8; 2]; 100] {
-    let mut pairs = [[b'0'; 2]; 100];
-    let mut n = 0;
-    while n < 100 {
-        pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
-        n += 1;
-    }
-    pairs
+    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 
 impl fmt::Display for Position {

@@ -1,5 +1,5 @@
 //! The start of an answer to a publish, which is the same for all within a second.
-use super::response::{DECIMAL_DIGITS_MAX, Response, imf_fixdate, put_decimal};
+use super::response::{Response, imf_fixdate};
 
 /// What the usual answers of one second begin with, written once: 200, a date, JSON, kept alive as HTTP/1.1 is. Copying it
 /// saves most of what `Response::write` costs.
@@ -63,12 +63,12 @@ impl Letterhead {
     /// Appends the usual answer with this body.
     pub fn answer(&self, body: &[u8], out: &mut Vec<u8>) {
         const END: &[u8; 4] = b"\r\n\r\n";
-        let mut length = [0; DECIMAL_DIGITS_MAX + END.len()];
-        length[DECIMAL_DIGITS_MAX..].copy_from_slice(END);
-        let start = put_decimal(body.len(), &mut length[..DECIMAL_DIGITS_MAX]);
-        out.reserve(self.usual.len() + length.len() + body.len());
+        let mut digits = itoa::Buffer::new();
+        let length = digits.format(body.len()).as_bytes();
+        out.reserve(self.usual.len() + length.len() + END.len() + body.len());
         out.extend_from_slice(&self.usual);
-        out.extend_from_slice(&length[start..]);
+        out.extend_from_slice(length);
+        out.extend_from_slice(END);
         out.extend_from_slice(body);
     }
 }
