@@ -2,14 +2,17 @@
 //! looked up in it, and the documents at `/openapi.json` and `/asyncapi.json` are held to it.
 
 use super::Refusal;
-use crate::event::Channel;
+use crate::event::{BadChannel, Channel};
 use crate::wire::http::{Head, Method, percent_decode};
+use std::fmt;
 
 /// What a request asks for. Where a path ends in a channel, its name is the decoded one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'r> {
     /// Publish; the channel is in the body when it is `None`.
     Publish(Option<&'r str>),
+    /// Publish to what is no channel: refused, but only to who may publish, for whom it counts as any other.
+    PublishNowhere(BadName),
     /// Publish several, each of which names its channel.
     Batch,
     /// A report of the server's state.
@@ -28,6 +31,31 @@ pub enum Route<'r> {
     Socket(Socket<'r>),
     /// `OPTIONS`: what may be done here; the methods.
     Options(&'static str),
+}
+
+/// Why a part of a path is no channel's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadName {
+    /// It cannot be decoded.
+    Encoding,
+    /// Decoded, it is outside the grammar.
+    Channel(BadChannel),
+}
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadName::Encoding => f.write_str("Channel name is not valid percent-encoded UTF-8"),
+            BadName::Channel(why) => why.fmt(f),
+        }
+    }
+}
+
+impl BadName {
+    /// As an answer to a request.
+    pub fn refusal(self) -> Refusal {
+        bad_channel(&self.to_string(), "/channel")
+    }
 }
 
 /// Which report.
@@ -104,12 +132,19 @@ impl Route<'_> {
     /// The methods that it takes, as `Allow` names them.
     pub const fn methods(&self) -> &'static str {
         match self {
-            Route::Publish(_) | Route::Batch | Route::RetryLetters => "POST, OPTIONS",
+            Route::Publish(_) | Route::PublishNowhere(_) | Route::Batch | Route::RetryLetters => {
+                "POST, OPTIONS"
+            }
             Route::Letters => "GET, HEAD, DELETE, OPTIONS",
             Route::Report(_) | Route::Document(_) | Route::History(_) => "GET, HEAD, OPTIONS",
             Route::Stream(_) | Route::Socket(_) => "GET, OPTIONS",
             Route::Options(methods) => methods,
         }
+    }
+
+    /// Whether somebody wants to publish.
+    pub const fn publishes(&self) -> bool {
+        matches!(self, Route::Publish(_) | Route::PublishNowhere(_) | Route::Batch)
     }
 
     fn takes(&self, method: Method) -> bool {
@@ -127,8 +162,8 @@ impl Route<'_> {
 /// Finds the route. `scratch` holds the decoded channel name.
 ///
 /// # Errors
-/// 404 for an unknown path, 405 for a known one with another method, 400 for a bad channel name, except on a
-/// socket, where a page can read a reason to close but no status.
+/// 404 for an unknown path, 405 for a known one with another method, 400 for a bad channel name, except where somebody
+/// wants to publish ([`Route::PublishNowhere`]), and on a socket, where a page can read a reason to close but no status.
 pub fn route<'r>(head: &Head<'r>, echo: bool, scratch: &'r mut Vec<u8>) -> Result<Route<'r>, Refusal> {
     // The one path that is asked for all the time: a valid name holds no escape and no further `/`.
     if let Some(name) = head.path.strip_prefix("/publish/")
@@ -175,14 +210,15 @@ fn find<'r>(path: &'r str, echo: bool) -> Option<(Route<'r>, Option<&'r str>)> {
 fn on_channel<'r>(route: Route<'r>, raw: &'r str, scratch: &'r mut Vec<u8>) -> Result<Route<'r>, Refusal> {
     let name = percent_decode(raw, scratch);
     let fault = match name {
-        None => Some("Channel name is not valid percent-encoded UTF-8".to_owned()),
-        Some(name) => Channel::check(name).err().map(|why| why.to_string()),
+        None => Some(BadName::Encoding),
+        Some(name) => Channel::check(name).err().map(BadName::Channel),
     };
     let name = name.filter(|_| fault.is_none());
     match (route, fault) {
         (Route::Socket(Socket::Events(_)), _) => Ok(Route::Socket(Socket::Events(name))),
         (Route::Socket(_), _) => Ok(Route::Socket(Socket::Channel(name))),
-        (_, Some(why)) => Err(bad_channel(&why, "/channel")),
+        (Route::Publish(_), Some(why)) => Ok(Route::PublishNowhere(why)),
+        (_, Some(why)) => Err(why.refusal()),
         (Route::Stream(_), None) => Ok(Route::Stream(name)),
         (Route::History(_), None) => Ok(Route::History(name.unwrap_or_default())),
         (_, None) => Ok(Route::Publish(name)),
@@ -246,9 +282,10 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_channel_is_400_and_on_a_socket_a_reason_to_close() {
+    fn a_bad_channel_is_refused_and_on_a_socket_a_reason_to_close() {
         for name in ["", "a%20b", "%ff", "%", "a%2fb"] {
-            assert_eq!(ask("POST", &format!("/publish/{name}")), Err((400, String::new())), "{name}");
+            let nowhere = ask("POST", &format!("/publish/{name}")).unwrap();
+            assert!(nowhere.starts_with("PublishNowhere"), "{name}: {nowhere}");
             assert_eq!(ask("GET", &format!("/sse/{name}")), Err((400, String::new())), "{name}");
             assert_eq!(ask("GET", &format!("/ws/{name}")).unwrap(), "Socket(Channel(None))");
             assert_eq!(ask("GET", &format!("/ws/events/{name}")).unwrap(), "Socket(Events(None))");

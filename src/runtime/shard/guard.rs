@@ -109,11 +109,15 @@ impl<D: Driver> Shard<D> {
                 self.may_read(&asker, channel)?;
                 asker
             }
-            Route::Report(_) | Route::Stream(_) | Route::Publish(_) | Route::Batch => {
-                self.judge(driver, key, head, now)?
-            }
+            Route::Report(_)
+            | Route::Stream(_)
+            | Route::Publish(_)
+            | Route::PublishNowhere(_)
+            | Route::Batch => self.judge(driver, key, head, now)?,
         };
-        if let (Route::Publish(_) | Route::Batch, Some(grants)) = (route, &asker) {
+        if route.publishes()
+            && let Some(grants) = &asker
+        {
             let checked = credentials::check_service(grants, head.service_name);
             checked.inspect_err(|refused| self.tally_refused(*refused))?;
         }
@@ -131,7 +135,8 @@ impl<D: Driver> Shard<D> {
             return Ok(());
         }
         match route {
-            Route::Publish(_) | Route::Batch | Route::RetryLetters => Err(self.counted(Refused::Origin)),
+            Route::RetryLetters => Err(self.counted(Refused::Origin)),
+            _ if route.publishes() => Err(self.counted(Refused::Origin)),
             Route::Letters if head.method == Method::Delete => Err(self.counted(Refused::Origin)),
             _ => Ok(()),
         }

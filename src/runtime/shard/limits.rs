@@ -3,20 +3,18 @@
 
 use super::super::driver::Driver;
 use super::Shard;
-use super::requests::Fate;
 use crate::auth::Holder;
 use crate::mailbox::counters::Counters;
 use crate::rate::{Quota, Rate, Taken, Who, Window};
 use crate::session::command::{Fields, Ref, cut};
-use crate::session::credentials::{Asker, Refused};
+use crate::session::credentials::Asker;
 use crate::session::dialect::Dialect;
 use crate::session::publisher::{Form, Publisher};
 use crate::session::quota::{self, Shown};
-use crate::session::route::Route;
+use crate::session::route::BadName;
 use crate::session::{Reason, Refusal, batch};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
-use crate::wire::http::Head;
 use std::hash::Hash;
 
 /// Names that are counted at one time, of publishers and of clients: far more services than there are, and the most
@@ -148,25 +146,19 @@ impl<D: Driver> Shard<D> {
         self.count_publishes(key, form, service, 1, now).map(drop)
     }
 
-    /// `POST /publish/{channel}` with what is no channel's name: who sends it is asked for, and counts, as with any other.
-    #[expect(clippy::too_many_arguments, reason = "what a publish is made of, from one caller")]
+    /// `POST /publish/{channel}` with what is no channel's name: it counts as any other publish.
     #[inline(never)]
     pub(super) fn publish_nowhere(
         &mut self,
-        driver: &D,
         key: Key,
         publisher: &mut Publisher,
         mut form: Form,
-        head: &Head<'_>,
-        refusal: Refusal,
+        why: BadName,
+        service: Option<&str>,
         now: Now,
-    ) -> Fate {
-        let permitted = self.permit(driver, key, &Route::Publish(None), head, now);
-        let admitted = permitted
-            .map_err(Refused::refusal)
-            .and_then(|()| self.admit_publish(key, &mut form, head.service_name, now));
-        self.refuse_publish(publisher, &form, &admitted.err().unwrap_or(refusal));
-        Fate::Stays
+    ) {
+        let admitted = self.admit_publish(key, &mut form, service, now);
+        self.refuse_publish(publisher, &form, &admitted.err().unwrap_or_else(|| why.refusal()));
     }
 
     /// Of a batch whose request was admitted, and counted as its first item, so many items may be published; the result

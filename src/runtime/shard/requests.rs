@@ -10,7 +10,7 @@ use crate::session::route::{Route, Socket, route};
 use crate::session::{Door, Refusal};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
-use crate::wire::http::{Head, Method, head as read_head};
+use crate::wire::http::{Head, head as read_head};
 
 /// A publisher that is told to come back should wait so long, in seconds: long enough for a full mailbox to empty
 /// or a restart to end.
@@ -185,6 +185,10 @@ impl<D: Driver> Shard<D> {
                 self.publish(driver, key, publisher, form, channel, head, body, now);
                 Fate::Stays
             }
+            Ok(Route::PublishNowhere(why)) => {
+                self.publish_nowhere(key, publisher, form, why, head.service_name, now);
+                Fate::Stays
+            }
             Ok(Route::Report(report)) => {
                 self.report(key, publisher, form, report, head.query);
                 Fate::Stays
@@ -216,9 +220,6 @@ impl<D: Driver> Shard<D> {
             Ok(Route::Socket(socket)) => {
                 let opened = self.open(driver, key, publisher, head, socket, now);
                 self.changed(publisher, &form, opened)
-            }
-            Err(refusal) if refusal.status == 400 && head.method == Method::Post => {
-                self.publish_nowhere(driver, key, publisher, form, head, refusal, now)
             }
             Err(refusal) => self.changed(publisher, &form, Err(refusal)),
         };
