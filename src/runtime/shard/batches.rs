@@ -56,12 +56,7 @@ impl<D: Driver> Shard<D> {
         keep: Option<Keep>,
     ) -> Vec<u8> {
         match outcome {
-            Ok(Published { first: Some(first), .. }) => first.to_vec(),
-            Ok(published) => {
-                self.answer = head;
-                self.finish_answer(&published, keep);
-                std::mem::take(&mut self.answer)
-            }
+            Ok(published) => self.whole_answer(head, &published, keep),
             Err(refusal) => batch::refused(&refusal),
         }
     }

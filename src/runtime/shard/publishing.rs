@@ -131,14 +131,13 @@ impl<D: Driver> Shard<D> {
                 let body = published.first.as_deref().unwrap_or(&self.answer);
                 publisher.answer_json(&form, body, &self.letterhead);
             }
-            Outcome::Waiting => {
-                publisher.answer_later(form, &self.answer);
-                if keep.is_some() {
-                    let place = (key, origin.request, SINGLE);
-                    let head = self.answer.clone();
-                    self.under_way.items.insert(place, Item { head, keep, of_batch: false });
-                }
+            Outcome::Waiting if keep.is_some() => {
+                publisher.answer_later(form, &[]);
+                let place = (key, origin.request, SINGLE);
+                let head = std::mem::take(&mut self.answer);
+                self.under_way.items.insert(place, Item { head, keep, of_batch: false });
             }
+            Outcome::Waiting => publisher.answer_later(form, &self.answer),
             Outcome::Refused(refusal) => self.refuse_publish(publisher, &form, &refusal),
         }
     }
@@ -184,13 +183,27 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Completes the answer in `answer`, and keeps it for repeats of the same publish.
-    pub(super) fn finish_answer(&mut self, published: &Published, keep: Option<Keep>) {
-        let stored = stored(published);
-        admission::write_answer_tail(published.position, published.reached, stored, &mut self.answer);
+    fn finish_answer(&mut self, published: &Published, keep: Option<Keep>) {
+        write_tail(published, &mut self.answer);
         // What is told to a repeat that came before the first was answered is not that one's answer.
         if let Some((channel, id)) = keep.filter(|_| !published.is_repeat) {
             self.hub.remember(&channel, &id, &self.answer);
         }
+    }
+
+    /// The answer that begins with `head`, kept for repeats too; a repeat is told what the first was.
+    pub(super) fn whole_answer(
+        &mut self,
+        head: Vec<u8>,
+        published: &Published,
+        keep: Option<Keep>,
+    ) -> Vec<u8> {
+        if let Some(first) = &published.first {
+            return first.to_vec();
+        }
+        self.answer = head;
+        self.finish_answer(published, keep);
+        std::mem::take(&mut self.answer)
     }
 
     /// A publish that other shards had a part in is done.
@@ -219,34 +232,17 @@ impl<D: Driver> Shard<D> {
                 self.put_result(driver, answer.origin, &result, now);
             }
             Some(Item { head, keep, .. }) => {
-                if let Ok(published) = &answer.outcome {
-                    self.answer = head;
-                    self.finish_answer(published, keep);
-                }
-                self.single_answered(driver, answer, now);
+                let whole = answer.outcome.map(|published| self.whole_answer(head, &published, keep));
+                self.settle(driver, answer.origin, now, |_| settled(whole));
             }
-            None => self.single_answered(driver, answer, now),
+            None => self.settle(driver, answer.origin, now, |head| {
+                settled(answer.outcome.map(|published| {
+                    let mut body = head.to_vec();
+                    write_tail(&published, &mut body);
+                    body
+                }))
+            }),
         }
-    }
-
-    fn single_answered(&mut self, driver: &mut D, answer: PublishAnswer, now: Now) {
-        let mut body = std::mem::take(&mut self.answer);
-        self.settle(driver, answer.origin, now, |head| match &answer.outcome {
-            Ok(Published { first: Some(first), .. }) => Settled::Json(first.to_vec()),
-            Ok(published) => {
-                body.clear();
-                body.extend_from_slice(head);
-                admission::write_answer_tail(
-                    published.position,
-                    published.reached,
-                    stored(published),
-                    &mut body,
-                );
-                Settled::Json(body.clone())
-            }
-            Err(why) => Settled::Refused(not_published(*why)),
-        });
-        self.answer = body;
     }
 
     /// CloudEvents on `/publish/{channel}`.
@@ -333,6 +329,14 @@ pub(super) fn not_published(why: hub::Refusal) -> Refusal {
             Refusal::new(507, "Not stored", "The event was delivered, but the disk did not take it")
         }
     }
+}
+
+fn settled(outcome: Result<Vec<u8>, hub::Refusal>) -> Settled {
+    outcome.map_or_else(|why| Settled::Refused(not_published(why)), Settled::Json)
+}
+
+fn write_tail(published: &Published, out: &mut Vec<u8>) {
+    admission::write_answer_tail(published.position, published.reached, stored(published), out);
 }
 
 fn stored(published: &Published) -> Option<&'static str> {
