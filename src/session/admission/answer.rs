@@ -5,13 +5,22 @@ use crate::session::dialect::text::write_nullable;
 #[cfg(doc)]
 use crate::stdx::clock::TimeText;
 use crate::stdx::clock::rfc3339_ms;
+use std::borrow::Cow;
 
 /// The first part of the answer, which is known before the event is numbered. `now` is the time, as [`TimeText`] writes it.
 pub fn write_answer_head(channel: &str, facts: &Facts<'_>, now: &[u8; 24], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"status\":\"published\",\"channel\":\"");
     out.extend_from_slice(channel.as_bytes());
     out.extend_from_slice(b"\",\"event_type\":");
-    write_nullable(facts.kind.0.as_deref(), out);
+    match &facts.kind.0 {
+        // Taken from the event as it stands there: without anything that needs an escape.
+        Some(Cow::Borrowed(kind)) => {
+            out.push(b'"');
+            out.extend_from_slice(kind.as_bytes());
+            out.push(b'"');
+        }
+        kind => write_nullable(kind.as_deref(), out),
+    }
     out.extend_from_slice(b",\"timestamp\":\"");
     match facts.timestamp.0.as_deref().and_then(unix_ms_of) {
         Some(own) => {

@@ -30,6 +30,7 @@ fn first(event: &str) -> Place {
 }
 
 /// The event with a timestamp at that place.
+#[inline(never)]
 fn with_stamp(event: &str, place: Place, now: Now) -> String {
     let mut stamp = [0; 24];
     rfc3339_ms(now.unix_ms, &mut stamp);
