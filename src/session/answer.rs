@@ -26,6 +26,7 @@ pub struct Form {
 
 impl Form {
     /// As the request wants it.
+    #[inline]
     pub fn of(head: &Head<'_>, options: &Options) -> Form {
         let problem = head.accept.is_some_and(|accept| accept.contains("application/problem+json"));
         Form {

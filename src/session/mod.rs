@@ -6,6 +6,7 @@ pub mod admission;
 pub mod answer;
 pub mod batch;
 pub mod book;
+mod chunked;
 pub mod close;
 pub mod cloudevents;
 pub mod command;

@@ -6,10 +6,11 @@ use super::answer::{write, write_json, write_refusal};
 use super::habits::Habits;
 use super::refusal::Refusal;
 use super::{Options, admission};
-use crate::wire::http::{Body, CONTINUE, Framing, Head, Letterhead, Seen};
+use crate::wire::http::{CONTINUE, Framing, Head, Letterhead, Seen};
 use std::collections::VecDeque;
 
 pub use super::answer::{Answer, Form, JSON, PAGE_FIELDS, Settled};
+pub use super::chunked::ChunkedRequest;
 
 /// Requests of one connection that may wait for their answers; further ones are not read until some are done.
 pub const PIPELINE_MAX: usize = 64;
@@ -30,16 +31,6 @@ pub enum Next<'b> {
     Chunked { request: Box<ChunkedRequest>, consumed: usize },
     /// Answer in this form, then close.
     Refused(Refusal, Form),
-}
-
-/// A request that is taken apart as it arrives.
-#[derive(Debug)]
-pub struct ChunkedRequest {
-    /// The bytes of its head.
-    pub head: Vec<u8>,
-    /// The body, decoded.
-    pub body: Vec<u8>,
-    rest: Body,
 }
 
 enum Slot {
@@ -129,6 +120,7 @@ impl Publisher {
     }
 
     /// Bytes that are kept.
+    #[inline]
     pub fn kept_bytes(&self) -> usize {
         self.pending.capacity() + self.chunked.as_ref().map_or(0, |c| c.body.capacity())
     }
@@ -197,6 +189,7 @@ impl Publisher {
     }
 
     /// A head is whole; is its body?
+    #[inline(always)]
     fn with_head<'b>(
         &mut self,
         bytes: &'b [u8],
@@ -207,18 +200,10 @@ impl Publisher {
         let length = match head.framing {
             Framing::None => 0,
             Framing::Length(length) => length,
-            Framing::Chunked => {
-                self.await_body(head, options, now_us);
-                let (kept, rest) = (bytes[..head.len].to_vec(), Body::new(Framing::Chunked));
-                self.chunked = Some(Box::new(ChunkedRequest { head: kept, body: Vec::new(), rest }));
-                self.needed = 0;
-                return Next::Consumed(head.len);
-            }
+            Framing::Chunked => return self.begin_chunked(bytes, head, options, now_us),
         };
-        let max = options.event_bytes_max;
-        if length > max as u64 {
-            let refusal = admission::too_large("event", length, max).closing();
-            return Next::Refused(refusal, Form::of(head, options));
+        if length > options.event_bytes_max as u64 {
+            return too_large(length, head, options);
         }
         let consumed = head.len + length as usize;
         let Some(body) = bytes.get(head.len..consumed) else {
@@ -228,6 +213,20 @@ impl Publisher {
         };
         self.begin_anew(now_us);
         Next::Whole { body, consumed }
+    }
+
+    #[cold]
+    fn begin_chunked<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        head: &Head<'b>,
+        options: &Options,
+        now_us: u64,
+    ) -> Next<'b> {
+        self.await_body(head, options, now_us);
+        self.chunked = Some(Box::new(ChunkedRequest::of(&bytes[..head.len])));
+        self.needed = 0;
+        Next::Consumed(head.len)
     }
 
     fn begin_anew(&mut self, now_us: u64) {
@@ -268,15 +267,8 @@ impl Publisher {
         options: &Options,
         now_us: u64,
     ) -> Result<Next<'b>, Refusal> {
-        let max = options.event_bytes_max;
         let request = self.chunked.as_mut().expect("asked for by the caller");
-        let (consumed, whole) = match request.rest.feed(bytes, &mut request.body, max) {
-            Ok(fed) => fed,
-            Err(refusal) if refusal.status == 413 => {
-                return Err(admission::too_large("event", max as u64 + 1, max).closing());
-            }
-            Err(refusal) => return Err(refusal.into()),
-        };
+        let (consumed, whole) = request.feed(bytes, options.event_bytes_max)?;
         if !whole {
             return Ok(if consumed == 0 { Next::Wait } else { Next::Consumed(consumed) });
         }
@@ -371,6 +363,12 @@ impl Publisher {
         let until = self.since_us + limit;
         if now_us >= until { verdict } else { Silence::Until(until) }
     }
+}
+
+#[cold]
+fn too_large<'b>(length: u64, head: &Head<'b>, options: &Options) -> Next<'b> {
+    let refusal = admission::too_large("event", length, options.event_bytes_max).closing();
+    Next::Refused(refusal, Form::of(head, options))
 }
 
 #[cfg(test)]

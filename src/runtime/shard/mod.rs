@@ -121,7 +121,6 @@ pub struct Shard<D: Driver> {
     /// The time of this turn, for answers.
     time_text: TimeText,
     scratch: Vec<u8>,
-    decoded: Vec<u8>,
     answer: Vec<u8>,
     said: Vec<u8>,
     inflater: Inflater,
@@ -170,7 +169,6 @@ impl<D: Driver> Shard<D> {
             letterhead: Letterhead::undated(JSON),
             time_text: TimeText::default(),
             scratch: vec![0; SCRATCH_BYTES],
-            decoded: Vec::new(),
             answer: Vec::new(),
             said: Vec::new(),
             inflater: Inflater::default(),

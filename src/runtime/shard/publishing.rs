@@ -297,6 +297,7 @@ fn reserved() -> Refusal {
 const MISFIT_TYPES_MAX: usize = 1_000;
 
 /// Whether the head says more of an event than most do.
+#[inline]
 fn has_rare_fields(head: &Head<'_>) -> bool {
     // The media type of a CloudEvent, in whatever case and with whatever parameters.
     let cloud =
@@ -311,6 +312,7 @@ fn has_rare_fields(head: &Head<'_>) -> bool {
 const CLOUD_TYPE: &str = "application/cloudevents";
 
 /// Where the answer to an event is to be kept, if its publisher gave it a key.
+#[inline]
 pub(super) fn keep(channel: &str, event: &Event) -> Option<Keep> {
     let id = event.extras()?.id.as_deref()?;
     Some((channel.into(), id.into()))

@@ -89,11 +89,11 @@ impl<D: Driver> Shard<D> {
     ) -> (usize, Fate) {
         let seen = publisher.habits.take();
         let mut head = Head::default();
-        let mut at = 0;
-        let fate = loop {
+        let (mut at, mut fate) = (0, Fate::Stays);
+        while at < buffer.len() && fate == Fate::Stays {
             let (rest, options) = (&buffer[at..], &self.options.session);
-            let fate = match publisher.next(rest, seen.as_deref(), &mut head, options, now.steady_us) {
-                Next::Wait => break Fate::Stays,
+            fate = match publisher.next(rest, seen.as_deref(), &mut head, options, now.steady_us) {
+                Next::Wait => break,
                 Next::Consumed(n) => {
                     at += n;
                     Fate::Stays
@@ -113,10 +113,7 @@ impl<D: Driver> Shard<D> {
                     Fate::Stays
                 }
             };
-            if fate == Fate::Changed {
-                break fate;
-            }
-        };
+        }
         publisher.habits.put_back(seen);
         (at, fate)
     }
@@ -176,11 +173,11 @@ impl<D: Driver> Shard<D> {
         now: Now,
     ) -> Fate {
         let form = Form::of(head, &self.options.session);
-        let mut decoded = std::mem::take(&mut self.decoded);
+        let mut decoded = Vec::new(); // of few names
         let route = self.route(publisher.door, head, &mut decoded).and_then(|known| {
             self.permit(driver, key, &known, head, now).map_err(|refused| refused.refusal()).map(|()| known)
         });
-        let fate = match route {
+        match route {
             Ok(Route::Publish(channel)) => {
                 self.publish(driver, key, publisher, form, channel, head, body, now);
                 Fate::Stays
@@ -222,9 +219,7 @@ impl<D: Driver> Shard<D> {
                 self.changed(publisher, &form, opened)
             }
             Err(refusal) => self.changed(publisher, &form, Err(refusal)),
-        };
-        self.decoded = decoded;
-        fate
+        }
     }
 
     fn changed(&mut self, publisher: &mut Publisher, form: &Form, opened: Result<(), Refusal>) -> Fate {

@@ -22,6 +22,7 @@ impl Letterhead {
     }
 
     /// From now on the date is this, in seconds since 1970.
+    #[inline]
     pub fn tell_time(&mut self, unix_seconds: u64) {
         if unix_seconds != self.unix_seconds {
             self.unix_seconds = unix_seconds;
