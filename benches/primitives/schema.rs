@@ -12,7 +12,7 @@ use crate::{Operation, Primitive};
 pub const PRIMITIVES: &[Primitive] = &[
     ("schema.check", flat),
     ("schema.check_nested", nested),
-    ("schema.unknown_type", unknown),
+    ("schema.unknown_type_16", unknown),
     ("schema.check.serde_value", serde_document),
     ("schema.parse.serde_value", serde_parse),
     ("schema.parse.simd_value", simd_parse),
@@ -21,28 +21,45 @@ pub const PRIMITIVES: &[Primitive] = &[
 const KIND: &str = "trade.order_filled";
 const FLAT: &str = r#"{"type":"trade.order_filled","timestamp":"2026-01-02T03:04:05.678Z","source":"chevalier","trace_id":"0af7651916cd43dd","strategy_id":"s-7f3a9c","user_id":"u-12","order_id":"o-99","token":"SOL","direction":"buy","fill_price":142.75,"fill_amount":3.5,"total_value":499.625,"fees":0.25,"tx_signature":"5VERv8NMvzbJMEkV8xnrLkEaWRtSz9CosKDYjCJjBRnb"}"#;
 const NESTED: &str = r#"{"type":"forge.job.progress","metadata":{"timestamp":"2026-01-02T03:04:05.678Z","source":"forge","correlation_id":null},"data":{"job_id":"j-7f3a9c","user_id":"u-12","progress":0.25,"stage":"compile","message":"a quarter is done"}}"#;
-const UNKNOWN: &str = r#"{"type":"order.new","id":"7f3a9c","price":99.5,"side":"buy"}"#;
 
-fn checking(text: &'static str, checked: bool) -> Operation {
+fn policy() -> Policy {
     let schemas = Schemas::compile(&[]).unwrap_or_else(|_| panic!("the shipped schemas are good"));
-    let policy = Policy { mode: Mode::Known, channels: Vec::new(), schemas: Arc::new(schemas) };
+    Policy { mode: Mode::Known, channels: Vec::new(), schemas: Arc::new(schemas) }
+}
+
+fn checking(text: &'static str) -> Operation {
+    let policy = policy();
     let facts = Facts::read(text).expect("the event is valid");
-    assert_eq!(matches!(policy.check("a", text, &facts), Verdict::Fits { .. }), checked);
+    assert!(matches!(policy.check("a", text, &facts), Verdict::Fits { .. }));
     Box::new(move || {
         black_box(policy.check("user.u-12", black_box(text), &facts));
     })
 }
 
 fn flat() -> Operation {
-    checking(FLAT, true)
+    checking(FLAT)
 }
 
 fn nested() -> Operation {
-    checking(NESTED, true)
+    checking(NESTED)
 }
 
+/// Of several types: a look for one is a seventh dearer if it meets a type of the same tag, which is for the table's seed to say.
 fn unknown() -> Operation {
-    checking(UNKNOWN, false)
+    let policy = policy();
+    let texts =
+        (0..16).map(|n| format!(r#"{{"type":"order.new.{n}","id":"7f3a9c","price":99.5,"side":"buy"}}"#));
+    let texts: Vec<&'static str> = texts.map(|text| &*text.leak()).collect();
+    let events: Vec<_> =
+        texts.into_iter().map(|text| (text, Facts::read(text).expect("the event is valid"))).collect();
+    for (text, facts) in &events {
+        assert!(!matches!(policy.check("a", text, facts), Verdict::Fits { .. }));
+    }
+    Box::new(move || {
+        for (text, facts) in &events {
+            black_box(policy.check("user.u-12", black_box(text), facts));
+        }
+    })
 }
 
 /// The same schema and validator over serde_json's document.
