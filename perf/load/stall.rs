@@ -97,7 +97,9 @@ impl Stall {
         if now_ns.saturating_sub(self.looked_ns) > LOOK_NS {
             self.look(now_ns);
         }
-        if now_ns.saturating_sub(self.server_looked_ns) > SERVER_LOOK_NS {
+        // Not at the end of a stall, before it is charged: the kernel tells what a thread waited once it runs again.
+        let stalling = self.since.is_some_and(|(since_ns, _)| now_ns.saturating_sub(since_ns) > LOOK_NS);
+        if !stalling && now_ns.saturating_sub(self.server_looked_ns) > SERVER_LOOK_NS {
             self.withheld(now_ns);
         }
     }
@@ -144,6 +146,21 @@ mod tests {
         stall.arrived(201 * MS, false);
         assert_eq!(stall.gap_ns, 4 * MS);
         assert!(stall.stall_ns <= stall.gap_ns);
+    }
+
+    /// The turn in which a stall ended looked first and threw away what it saw: a server that had had no core for 33 ms was
+    /// charged with all of them.
+    #[test]
+    fn what_the_server_waited_is_kept_for_the_stall_that_it_explains() {
+        let mut stall = Stall::new(&[]).expect("the kernel keeps schedstat");
+        stall.turned(100 * MS);
+        stall.owed(101 * MS);
+        stall.turned(134 * MS);
+        assert_eq!(stall.server_looked_ns, 100 * MS);
+        stall.arrived(134 * MS, false);
+        assert_eq!(stall.server_looked_ns, 134 * MS);
+        stall.turned(140 * MS);
+        assert_eq!(stall.server_looked_ns, 140 * MS, "while nothing is owed it looks as ever");
     }
 
     #[test]
