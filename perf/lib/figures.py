@@ -11,11 +11,12 @@ def good(runs):
 
 
 def values(runs, figure):
-    return [run[figure] for run in good(runs) if figure in run]
+    """(start, value) of each round; all rounds between two starts of the servers have one number for a start."""
+    return [(run.get("start", place), run[figure]) for place, run in enumerate(good(runs)) if figure in run]
 
 
-def median(values):
-    return statistics.median(values) if values else None
+def median(points):
+    return statistics.median(value for _, value in points) if points else None
 
 
 def median_of(runs, figure):
@@ -23,28 +24,33 @@ def median_of(runs, figure):
 
 
 def ratios(runs, base, figure):
-    """Ratios within each round, which noise that lasts longer than a round leaves alone."""
+    """(start, ratio) of each round: noise that lasts longer than a round leaves the ratios within it alone."""
     both = [(run, against) for run, against in zip(runs, base) if good([run]) and good([against])]
-    return [run[figure] / against[figure] for run, against in both if against.get(figure)]
+    return [(run.get("start", place), run[figure] / against[figure])
+            for place, (run, against) in enumerate(both) if against.get(figure)]
 
 
 def median_of_ratios(runs, base, figure):
     return median(ratios(runs, base, figure))
 
 
-def error(values):
-    """The standard error of the median of `values`, by the medians of samples drawn from them; None of a single one.
+def error(points):
+    """The standard error of the median of `points`, by the medians of samples drawn from them; None of a single one.
 
-    They are drawn in rows of neighbours, which share a start of the servers and the mood of the machine.
+    Whole starts are drawn: one process of a binary differs from the next by more than its rounds from each other. Of a
+    single start its rounds are, and what starts differ by is not in the error.
     """
-    if len(values) < 2:
+    if len(points) < 2:
         return None
-    draw, length = random.Random(0), round(len(values) ** (1 / 3))
-    rows = [values[at:at + length] for at in range(len(values) - length + 1)]
-    samples = (draw.choices(rows, k=-(-len(values) // length)) for _ in range(RESAMPLES))
-    return statistics.stdev(statistics.median(value for row in sample for value in row) for sample in samples)
+    starts = {}
+    for start, value in points:
+        starts.setdefault(start, []).append(value)
+    rows = list(starts.values()) if len(starts) > 1 else [[value] for _, value in points]
+    draw, few = random.Random(0), (len(rows) / (len(rows) - 1)) ** 0.5
+    samples = (draw.choices(rows, k=len(rows)) for _ in range(RESAMPLES))
+    return few * statistics.stdev(statistics.median(value for row in sample for value in row) for sample in samples)
 
 
 def spread_percent(runs, figure):
-    found, middle = values(runs, figure), median_of(runs, figure)
+    found, middle = [value for _, value in values(runs, figure)], median_of(runs, figure)
     return (max(found) - min(found)) / middle * 100 if middle else 0.0

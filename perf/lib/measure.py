@@ -116,7 +116,7 @@ def rounds(taking_part, options):
                 bench.prepare()
             for _ in range(first, min(count, first + start_rounds)):
                 for name in order.sample(sorted(present), len(present)):
-                    results[name].append(measure(present[name]))
+                    results[name].append(measure(present[name], first // start_rounds))
                 for name in results.keys() - present.keys():
                     results[name].append(None)
         finally:
@@ -129,21 +129,23 @@ def benches(contestant, options):
     return [Bench(start, contestant.workload, options.seconds) for start in (contestant.start, contestant.also) if start]
 
 
-def measure(benches):
-    """The figures of one contestant in one round; None if it has failed before, since all were started."""
+def measure(benches, start):
+    """The figures of one contestant in one round after that start; None if it has failed before, since then."""
     if any(bench.failed for bench in benches):
         return None
     runs = [bench.measure() for bench in benches]
     failed = [result for result in runs if "failed" in result]
-    return failed[0] if failed else mean(runs)
+    return failed[0] if failed else mean(runs) | {"start": start}
 
 
 def mean(runs):
-    """The mean of each figure; faults are summed, and of stalls the longest counts."""
+    """The mean of each figure; faults are summed, and of stalls the longest counts, with what explains that one."""
     def join(figure):
         return sum if figure in FAULTS else max if figure.endswith("_ms") else statistics.mean
 
-    return {figure: join(figure)([result[figure] for result in runs]) for figure in runs[0]}
+    longest = max(runs, key=lambda result: result.get("stall_ms", 0))
+    stall = {figure: longest[figure] for figure in longest if figure.startswith("stall_")}
+    return {figure: join(figure)([result[figure] for result in runs]) for figure in runs[0]} | stall
 
 
 class Bench:
@@ -156,9 +158,11 @@ class Bench:
 
     def prepare(self):
         """Starts both before a round, unless that is what is measured; what goes wrong is told when it goes wrong again."""
-        with contextlib.suppress(Unavailable, Failed):
+        try:
             if not self.workload.fresh:
                 self.begin()
+        except (Unavailable, Failed):
+            self.stop()
 
     def measure(self):
         """The figures of one slice; `{"failed": why}` if there is nothing to show for it."""
