@@ -41,8 +41,8 @@ impl fmt::Display for BadChannel {
     }
 }
 
-/// Looked up, since a name is checked with every publish, and four at a time: 3 instructions a byte where comparisons one
-/// by one take 10.
+/// Looked up, since a name is checked with every publish, and four at a time: 97 instructions for a name of 15 bytes, where
+/// comparisons one by one take 10 a byte.
 const ALLOWED: [bool; 256] = {
     let mut allowed = [false; 256];
     let mut byte = 0;

@@ -290,6 +290,7 @@ impl<'t> Walk<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{BadEvent, Facts};
     use serde::de::IgnoredAny;
 
     fn walked(text: &str) -> Result<&str, Stray> {
@@ -329,6 +330,9 @@ mod tests {
             }
             let expected = serde_json::from_str::<IgnoredAny>(&text).is_ok();
             assert_eq!(walked(&text).is_ok(), expected, "{text:?}");
+            let object = expected && text.trim_start().starts_with('{');
+            let read = Facts::read(&text);
+            assert!(read.is_ok() == object || matches!(read, Err(BadEvent::Empty)), "{text:?}: {read:?}");
             good += usize::from(expected);
         }
         assert!(good > 20_000, "too few texts were JSON: {good}");

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Counters {
     /// Publishes taken from this shard's connections and answered with 200.
     pub published: u64,
-    /// Publishes refused, for whatever reason.
+    /// Publishes refused for what they say or because too many came; who may not publish at all is not counted here.
     pub publishes_refused: u64,
     /// Publishes refused because a mailbox was full.
     pub mailbox_full: u64,

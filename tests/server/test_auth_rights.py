@@ -79,6 +79,18 @@ class TestPublishing:
         assert courier.post("/publish/strategy.1", b'{"n":1}', {"X-API-Key": keys["prophet"] + "x"}).status == 401
 
 
+    def test_what_is_no_channel_is_said_only_to_who_may_ask(self, start_courier, tmp_path):
+        keys, text = api_keys(prophet=["strategy.**"])
+        (tmp_path / "keys.json").write_text(text)
+        courier = start_courier(REQUIRED | {"auth.api_keys_file": tmp_path / "keys.json"})
+        key, nowhere = {"X-API-Key": keys["prophet"]}, "/publish/no%20channel"
+        assert courier.post(nowhere, b'{"n":1}').status == 401
+        assert courier.post(nowhere, b'{"n":1}', {"X-API-Key": keys["prophet"] + "x"}).status == 401
+        answer = courier.post(nowhere, b'{"n":1}', key | {"X-Service-Name": "forge"})
+        assert (answer.status, answer.json()["detail"]["error"]) == (403, "Service name mismatch")
+        assert courier.post(nowhere, b'{"n":1}', key).status == 400
+
+
 class TestPatterns:
     def test_what_a_pattern_covers_and_a_token_does_not_never_comes(self, guarded):
         peer = Peer(guarded, mint("alice"))

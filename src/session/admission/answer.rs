@@ -15,6 +15,7 @@ pub fn write_answer_head(channel: &str, facts: &Facts<'_>, now: &[u8; 24], out: 
     match &facts.kind.0 {
         // Taken from the event as it stands there: without anything that needs an escape.
         Some(Cow::Borrowed(kind)) => {
+            debug_assert!(!kind.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\'), "{kind}");
             out.push(b'"');
             out.extend_from_slice(kind.as_bytes());
             out.push(b'"');
