@@ -78,7 +78,6 @@ class TestPublishing:
             assert (answer.status, answer.json()["detail"]["error"]) == (403, "Service name mismatch")
         assert courier.post("/publish/strategy.1", b'{"n":1}', {"X-API-Key": keys["prophet"] + "x"}).status == 401
 
-
     def test_what_is_no_channel_is_said_only_to_who_may_ask(self, start_courier, tmp_path):
         keys, text = api_keys(prophet=["strategy.**"])
         (tmp_path / "keys.json").write_text(text)

@@ -205,6 +205,9 @@ impl Round {
             Request::Write { shard, writes } => {
                 let now = self.clock.now();
                 for LogWrite { sequence, channel, position, event } in writes {
+                    if self.log.batch_is_full() {
+                        self.commit();
+                    }
                     self.log.append(&channel, &Entry::of(&event, channel.as_str(), position, now));
                     self.shards[shard].up_to = sequence;
                 }
