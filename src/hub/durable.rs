@@ -236,7 +236,7 @@ impl Hub {
         if let Some(durable) = self.channels.durable_at(key) {
             durable.held -= 1;
             reports = self.channels.targets(key.slot, &mut self.watched).len();
-            let (seen, reached) = self.number(key.slot, &event, now_us, outlet);
+            let (seen, reached) = self.number(key.slot, event.clone(), now_us, outlet);
             debug_assert!(seen == position, "what is held is numbered once");
             self.send_on(key.slot, &event, position, ticket);
             reach = reached;

@@ -3,7 +3,7 @@
 //! holds no socket and reads no clock. The promise: per channel every member on every shard gets every event
 //! exactly once and in the owner's order, from the moment its join was answered until it leaves or is cut off.
 //!
-//! * `channels`: what this shard owns, `names`: how it is found; `publishing`: how an event is taken and numbered
+//! * `channels`: what this shard owns, `names`: how it is found; `publishing`, `pending`: how an event is taken and numbered
 //! * `subscriptions`, `crowds`, `members`, `locals`: who hears what; `joining`: how they come and go
 //! * `history`: what owners keep of the past; `behind`: how subscribers that begin there catch up
 //! * `durable`: channels on disk; `recall`: reading what is kept, in memory or on disk
@@ -39,6 +39,7 @@ mod outbox;
 mod outlet;
 mod parcel;
 mod patterns;
+mod pending;
 mod places;
 mod presence;
 mod publishing;
@@ -84,7 +85,7 @@ use crate::metrics::Snapshot;
 use crate::stdx::slab::Slab;
 use channels::Channels;
 use patterns::Watched;
-use publishing::Pending;
+use pending::Pending;
 use pump::{Arrival, Reach};
 use recall::Wanted;
 use remembered::Remembered;
@@ -199,7 +200,7 @@ impl Hub {
                 self.publish_for(&channel, event, ticket, now_us, outlet)
             }
             Mail::Deliver { door, event, position, ticket, .. } => {
-                let arrival = Arrival { event: &event, position, now_us };
+                let arrival = Arrival { event, position, now_us };
                 self.deliver_for(from, &door, arrival, ticket, outlet);
             }
             Mail::Numbered { key, position, reached, dropped, reports, stored } => {

@@ -133,7 +133,7 @@ impl Hub {
             self.hold(slot, event);
             return;
         }
-        let (position, _) = self.number(slot, event, now_us, outlet);
+        let (position, _) = self.number(slot, event.clone(), now_us, outlet);
         if durable {
             self.log(slot, position, event);
         }

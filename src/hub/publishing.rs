@@ -1,29 +1,17 @@
 //! How an event is taken: by the shard of its publisher, which asks the owner of its channel, which numbers it,
-//! delivers it to its own members and sends it on; and how the words of all those become the publisher's answer.
+//! delivers it to its own members and sends it on.
 
-use super::durable::Stored;
 use super::pump::{Arrival, Reach};
 use super::remembered::Kept;
-use super::{Answer, Door, Hub, Mail, Near, Origin, Outlet, Published, Publishing, Refusal, Ticket};
+use super::{Door, Hub, Mail, Near, Origin, Outlet, Published, Publishing, Refusal, Ticket};
 use crate::event::{Channel, Event, Position, Priority};
-use crate::stdx::slab::Key;
-
-/// A publish that waits for other shards.
-pub(super) struct Pending {
-    origin: Origin,
-    position: Option<Position>,
-    reach: Reach,
-    stored: Option<Stored>,
-    /// Reports that are missing; negative while they overtake the owner's word.
-    missing: i64,
-}
 
 /// What the owner did with an event.
 enum Taken {
     Refused(Refusal),
     Repeat(Published),
-    /// So many shards will report besides.
-    Numbered(Published, usize),
+    /// So many shards will report besides, when the event is sent on to them.
+    Numbered(Published, usize, Option<Event>),
     /// It waits for its write.
     Held,
 }
@@ -101,7 +89,7 @@ impl Hub {
             }
             None => self.owned(&Channel::parse(channel).expect("checked by the caller"), now_us),
         };
-        let (published, reports) = match self.take(slot, &event, now_us, outlet) {
+        let (published, reports, event) = match self.take(slot, event, now_us, outlet) {
             Taken::Refused(why) => return Publishing::Refused(why),
             Taken::Repeat(first) => return Publishing::of(first),
             Taken::Held => {
@@ -111,17 +99,15 @@ impl Hub {
                 self.log.answer_last_to(ticket);
                 return Publishing::Waiting;
             }
-            Taken::Numbered(published, 0) => return Publishing::of(published),
-            Taken::Numbered(published, reports) => (published, reports),
+            Taken::Numbered(published, 0, _) | Taken::Numbered(published, _, None) => {
+                return Publishing::of(published);
+            }
+            Taken::Numbered(published, reports, Some(event)) => (published, reports, event),
         };
         let ticket = self.wait(origin);
         self.send_on(slot, &event, published.position, ticket);
         let Some(ticket) = ticket else { return Publishing::of(published) };
-        let pending = self.pending.get_mut(ticket.key).expect("just inserted");
-        pending.position = Some(published.position);
-        pending.stored = published.stored;
-        pending.reach = Reach { reached: published.reached, dropped: published.dropped };
-        pending.missing = reports as i64;
+        self.await_reports(ticket.key, &published, reports);
         Publishing::Waiting
     }
 
@@ -136,12 +122,14 @@ impl Hub {
     ) {
         let slot = self.owned(channel, now_us);
         let Ticket { shard, key } = ticket;
-        let answer = match self.take(slot, &event, now_us, outlet) {
+        let answer = match self.take(slot, event, now_us, outlet) {
             Taken::Refused(refusal) => Mail::Refused { key, refusal },
             Taken::Repeat(first) => Mail::Repeated { key, first: Box::new(first) },
             Taken::Held => return self.log.answer_last_to(ticket),
-            Taken::Numbered(Published { position, reached, dropped, stored, .. }, reports) => {
-                self.send_on(slot, &event, position, Some(ticket));
+            Taken::Numbered(Published { position, reached, dropped, stored, .. }, reports, event) => {
+                if let Some(event) = event {
+                    self.send_on(slot, &event, position, Some(ticket));
+                }
                 Mail::Numbered { key, position, reached, dropped, reports: reports as u32, stored }
             }
         };
@@ -149,10 +137,10 @@ impl Hub {
     }
 
     /// As the owner: numbers an event and delivers it here, unless there is no room to send it on or it is a repeat.
-    fn take(&mut self, slot: u32, event: &Event, now_us: u64, outlet: &mut impl Outlet) -> Taken {
-        let extras = event.extras();
-        let id = extras.and_then(|extras| extras.id.as_deref());
-        if let Some(first) = id.and_then(|id| self.repeat(slot, id, now_us)) {
+    fn take(&mut self, slot: u32, event: Event, now_us: u64, outlet: &mut impl Outlet) -> Taken {
+        if let Some(id) = id_of(&event)
+            && let Some(first) = self.repeat(slot, id, now_us)
+        {
             let is_held = self.channels.at(slot).holds(first.position);
             return if is_held { Taken::Refused(Refusal::LogBehind) } else { Taken::Repeat(first) };
         }
@@ -166,39 +154,41 @@ impl Hub {
             return Taken::Refused(Refusal::LogBehind);
         }
         let held = durable && self.holds();
+        // Most are needed by nobody once they are delivered: then their count, which the cores share, is not touched.
+        let needed = durable || reports > 0 || event.extras().is_some();
+        let copy = needed.then(|| event.clone());
         let (position, reach) = match held {
-            true => (self.hold(slot, event), Reach::default()),
+            true => (self.hold(slot, &event), Reach::default()),
             false => self.number(slot, event, now_us, outlet),
         };
-        if extras.is_some_and(|extras| extras.keep) {
-            self.watch_over(slot, event, position);
-        }
         let stored = (durable && !held).then(|| self.log.stored());
-        if let Some(id) = id {
-            let channel = &self.channels.at(slot).channel;
-            let kept = Kept { position, reach, stored, body: None };
-            self.counters.ids_dropped += self.remembered.note(channel, id, kept, now_us);
+        if let Some(event) = &copy {
+            self.remember_taken(slot, event, Kept { position, reach, stored, body: None }, now_us);
         }
-        if held {
-            return Taken::Held;
+        match &copy {
+            _ if held => return Taken::Held,
+            Some(event) if durable => self.log(slot, position, event),
+            _ => {}
         }
-        if durable {
-            self.log(slot, position, event);
-        }
-        Taken::Numbered(Published::new(position, reach, stored), reports)
+        Taken::Numbered(Published::new(position, reach, stored), reports, copy)
     }
 
-    fn wait(&mut self, origin: Origin) -> Option<Ticket> {
-        let pending = Pending { origin, position: None, reach: Reach::default(), stored: None, missing: 0 };
-        let key = self.pending.insert(pending).ok()?;
-        Some(Ticket { shard: self.options.shard as u16, key })
+    /// What repeats of an event are told, and those who look after what nobody receives.
+    fn remember_taken(&mut self, slot: u32, event: &Event, kept: Kept, now_us: u64) {
+        if event.extras().is_some_and(|extras| extras.keep) {
+            self.watch_over(slot, event, kept.position);
+        }
+        if let Some(id) = id_of(event) {
+            let channel = &self.channels.at(slot).channel;
+            self.counters.ids_dropped += self.remembered.note(channel, id, kept, now_us);
+        }
     }
 
     /// Numbers an event of a channel that this shard owns and delivers it to the members here.
     pub(super) fn number(
         &mut self,
         slot: u32,
-        event: &Event,
+        event: Event,
         now_us: u64,
         outlet: &mut impl Outlet,
     ) -> (Position, Reach) {
@@ -207,15 +197,15 @@ impl Hub {
         let owned = self.channels.at(slot);
         owned.position.offset += 1;
         let (position, heard, members, keep) = (owned.position, owned.heard, owned.members, owned.keep);
-        let arrival = Arrival { event, position, now_us };
         let local = heard.map(|heard| heard.local).or_else(|| self.covered(slot));
+        if keep > 0 {
+            self.channels.keep(slot, &event, now_us, &mut self.counters);
+        }
+        let arrival = Arrival { event, position, now_us };
         let reach = match local {
             Some(local) => self.subscriptions.deliver(local, arrival, outlet, &mut self.counters),
             None => Reach::default(),
         };
-        if keep > 0 {
-            self.channels.keep(slot, event, now_us, &mut self.counters);
-        }
         if members == 0 {
             self.channels.rest(slot, now_us);
         }
@@ -286,7 +276,7 @@ impl Hub {
         &mut self,
         owner: usize,
         door: &Door,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         ticket: Option<Ticket>,
         outlet: &mut impl Outlet,
     ) {
@@ -301,45 +291,9 @@ impl Hub {
             self.post.push(shard.into(), Mail::Reached { key, reached, dropped });
         }
     }
+}
 
-    /// The owner has numbered the event of a pending publish; `reports` shards report besides.
-    pub(super) fn numbered(
-        &mut self,
-        key: Key,
-        position: Position,
-        reach: Reach,
-        reports: i64,
-        stored: Option<Stored>,
-    ) {
-        self.pending.get_mut(key).into_iter().for_each(|pending| pending.stored = stored);
-        self.report(key, Some(position), reach.reached, reach.dropped, reports);
-    }
-
-    /// One of the words that a pending publish waits for. A shard's report may overtake the owner's.
-    pub(super) fn report(
-        &mut self,
-        key: Key,
-        position: Option<Position>,
-        reached: u32,
-        dropped: u32,
-        missing: i64,
-    ) {
-        let Some(pending) = self.pending.get_mut(key) else { return };
-        pending.position = pending.position.or(position);
-        pending.reach.reached += reached;
-        pending.reach.dropped += dropped;
-        pending.missing += missing;
-        if let (Some(position), 0) = (pending.position, pending.missing) {
-            let outcome = Published::new(position, pending.reach, pending.stored).outcome();
-            self.effects.answers.push(Answer { origin: pending.origin, outcome });
-            self.pending.remove(key);
-        }
-    }
-
-    /// The owner has answered a publish for good: it did not take it, or had taken it before.
-    pub(super) fn settled(&mut self, key: Key, outcome: Result<Published, Refusal>) {
-        if let Some(pending) = self.pending.remove(key) {
-            self.effects.answers.push(Answer { origin: pending.origin, outcome });
-        }
-    }
+/// What its publisher knows the event by, if it said so.
+fn id_of(event: &Event) -> Option<&str> {
+    event.extras()?.id.as_deref()
 }

@@ -26,9 +26,8 @@ pub(super) struct Reach {
 }
 
 /// An event in its channel, and when that is.
-#[derive(Clone, Copy)]
-pub(super) struct Arrival<'e> {
-    pub event: &'e Event,
+pub(super) struct Arrival {
+    pub event: Event,
     pub position: Position,
     pub now_us: u64,
 }
@@ -46,14 +45,15 @@ impl Subscriptions {
     pub(super) fn deliver(
         &mut self,
         local: u32,
-        arrival: Arrival<'_>,
+        arrival: Arrival,
         outlet: &mut impl Outlet,
         counters: &mut Counters,
     ) -> Reach {
+        let Arrival { event, position, now_us } = arrival;
         let mut reach = Reach::default();
         let (mut excluded, mut keeps) = (NONE, false);
-        if let Some(extras) = arrival.event.extras() {
-            if arrival.event.is_expired(arrival.now_us) {
+        if let Some(extras) = event.extras() {
+            if event.is_expired(now_us) {
                 counters.events_expired += 1;
                 return reach;
             }
@@ -64,21 +64,24 @@ impl Subscriptions {
         if self.locals.at(local).is_some_and(|local| local.resolved != self.patterns.version) {
             self.resolve(local);
         }
-        let mut way = Way { outlet, counters, now_us: arrival.now_us };
-        let mut shared = None;
-        for at in 0..self.locals.at(local).map_or(0, Local::crowds) {
+        let mut way = Way { outlet, counters, now_us };
+        let (mut shared, mut left) = (None, Some(event));
+        let crowds = self.locals.at(local).map_or(0, Local::crowds);
+        for at in 0..crowds {
+            // The last gets the event itself: its count is one that the cores share.
+            let Some(event) = (if at + 1 < crowds { left.clone() } else { left.take() }) else { break };
             let heard = self.locals.at(local).expect("a delivery closes no channel");
             let slot = heard.crowd_at(at);
             let crowd = self.crowds.at(slot).expect("listed by its channel");
             let Manner { form, filter, rule, .. } = crowd.manner;
-            if filter != NONE && !self.filters.passes(filter, self.delivery, arrival.event) {
+            if filter != NONE && !self.filters.passes(filter, self.delivery, &event) {
                 continue;
             }
             if form != Form::RAW {
-                arrival.event.rendered(form, &heard.channel, arrival.position, self.renderers);
+                event.rendered(form, &heard.channel, position, self.renderers);
             }
             let slow = if rule == Rule::Router { Slow::Router } else { heard.slow };
-            let parcel = Parcel::new(arrival.event.clone(), form, arrival.position, slow, &heard.channel);
+            let parcel = Parcel::new(event, form, position, slow, &heard.channel);
             if !crowd.turn_takes(parcel.len(), &self.bounds) {
                 let key = Key { slot, generation: crowd.generation };
                 self.flush_crowd(key, &mut way);
@@ -103,7 +106,7 @@ impl Subscriptions {
             }
         }
         if !self.got_live.is_empty() {
-            self.got_live(local, arrival.position.offset, counters);
+            self.got_live(local, position.offset, counters);
         }
         if !self.ack_timers.stalled.is_empty() {
             self.stall();

@@ -167,7 +167,7 @@ impl Hub {
             return self.hold(slot, event);
         }
         let has_room = self.targets_have_room(slot, event.frame().len());
-        let (position, _) = self.number(slot, event, now_us, outlet);
+        let (position, _) = self.number(slot, event.clone(), now_us, outlet);
         if durable {
             self.log(slot, position, event);
         }
