@@ -6,6 +6,7 @@ mod compile;
 mod cost;
 mod document;
 mod form;
+mod kinds;
 mod reading;
 mod shipped;
 mod words;
@@ -17,7 +18,8 @@ pub use words::{FAULTS_MAX, Fault, Faults};
 use crate::event::{Facts, matches};
 use document::{Document, Kind};
 use form::Form;
-use std::collections::{BTreeMap, HashMap};
+use kinds::Kinds;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How strictly events are checked.
@@ -37,7 +39,7 @@ const LIST_CHARS_MAX: usize = 2_000;
 
 /// All schemas of a server.
 pub struct Schemas {
-    by_kind: HashMap<Box<str>, Described, foldhash::quality::RandomState>,
+    by_kind: Kinds<Described>,
     /// The types as a list that is short enough to be told.
     supported: String,
 }
@@ -82,10 +84,7 @@ impl Schemas {
             return Err(mistakes);
         }
         let supported = listed(kinds.keys());
-        Ok(Schemas {
-            by_kind: kinds.into_iter().map(|(kind, forms)| (kind.into(), forms)).collect(),
-            supported,
-        })
+        Ok(Schemas { by_kind: kinds.into_iter().collect(), supported })
     }
 
     /// Compiles one file alone.
@@ -95,15 +94,12 @@ impl Schemas {
     pub fn of_file(source: &Source) -> Result<Schemas, Vec<Mistake>> {
         let compile::Compiled { kind, forms, description } = compile::compile(source)?;
         let supported = kind.clone();
-        Ok(Schemas {
-            by_kind: [(kind.into(), Described { description, forms })].into_iter().collect(),
-            supported,
-        })
+        Ok(Schemas { by_kind: [(kind, Described { description, forms })].into_iter().collect(), supported })
     }
 
     /// Whether events of this type have a schema on some channel.
     pub fn knows(&self, kind: &str) -> bool {
-        self.by_kind.contains_key(kind)
+        self.by_kind.get(kind).is_some()
     }
 
     /// The types, in order, each with how many forms it has, the files they come from, and what it is.
@@ -114,7 +110,7 @@ impl Schemas {
             .map(|(kind, described)| {
                 let mut files: Vec<&str> = described.forms.iter().map(|form| &*form.file).collect();
                 files.dedup();
-                (&**kind, described.forms.len(), files, described.description.as_str())
+                (kind, described.forms.len(), files, described.description.as_str())
             })
             .collect();
         rows.sort();

@@ -194,7 +194,7 @@ fn work(schema: &Value, deep: usize) -> u64 {
     };
     let forms = crate::schema::form::split(schema).iter().map(form).collect();
     let schemas = Schemas {
-        by_kind: [("mine".into(), crate::schema::Described { description: String::new(), forms })]
+        by_kind: [("mine".to_owned(), crate::schema::Described { description: String::new(), forms })]
             .into_iter()
             .collect(),
         supported: String::new(),
