@@ -2,9 +2,9 @@
 //! stop.
 
 use super::super::driver::Driver;
+use super::Shard;
 use super::connection::{Connection, End, Protocol};
 use super::requests::LINGER_US;
-use super::{SCRATCH_BYTES, Shard};
 use crate::hub::Cut;
 use crate::mailbox::drain::Stage;
 use crate::session::Reason;
@@ -36,9 +36,7 @@ impl<D: Driver> Shard<D> {
     /// Something panicked while this connection was served: it is closed, the others go on.
     pub fn panicked(&mut self, token: u64, now: Now) {
         self.hub.counters.panics += 1;
-        if self.scratch.is_empty() {
-            self.scratch = vec![0; SCRATCH_BYTES];
-        }
+        self.intake.restore();
         let key = Key::from_u64(token);
         let open = matches!(self.connections.get(key).map(|c| &c.protocol), Some(Protocol::Socket(_)));
         if open {

@@ -19,6 +19,7 @@ mod ending;
 mod guard;
 mod heartbeat;
 mod history;
+mod intake;
 mod interest;
 mod keeping;
 mod letters;
@@ -43,7 +44,7 @@ pub use connection::Connection;
 pub use limits::{Counts, Rates};
 pub use options::{Auth, Options, Shared};
 
-use super::driver::{Driver, Received};
+use super::driver::Driver;
 use crate::hub::{Batch, Counters, Hub, Load};
 use crate::mailbox::drain::Stage;
 use crate::mailbox::lanes::Port;
@@ -61,12 +62,6 @@ use outlet::Sockets;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-/// Room for one read: what a socket buffer usually holds. One per shard, not per connection.
-const SCRATCH_BYTES: usize = 64 * 1024;
-
-/// Reads of one connection per turn, so that one that never stops sending does not keep the others waiting.
-const READS_PER_TURN: usize = 4;
 
 /// Timers are at most this late; 1,024 buckets of it are 67 s, and later deadlines go round again.
 const TIMER_GRANULARITY_US: u64 = 65_536;
@@ -120,7 +115,7 @@ pub struct Shard<D: Driver> {
     letterhead: Letterhead,
     /// The time of this turn, for answers.
     time_text: TimeText,
-    scratch: Vec<u8>,
+    intake: intake::Intake,
     answer: Vec<u8>,
     said: Vec<u8>,
     inflater: Inflater,
@@ -168,7 +163,7 @@ impl<D: Driver> Shard<D> {
             random,
             letterhead: Letterhead::undated(JSON),
             time_text: TimeText::default(),
-            scratch: vec![0; SCRATCH_BYTES],
+            intake: intake::Intake::new(),
             answer: Vec::new(),
             said: Vec::new(),
             inflater: Inflater::default(),
@@ -277,41 +272,6 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn read(&mut self, driver: &mut D, key: Key, hangup: bool, now: Now) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let dry = self.read_some(driver, key, hangup, &mut scratch, now);
-        self.scratch = scratch;
-        if !dry {
-            self.hungry.push(key);
-        }
-    }
-
-    /// Reads until nothing is left, or enough for one turn; answers which. After a hangup a short read does not
-    /// mean that nothing is left: the end is.
-    fn read_some(&mut self, driver: &mut D, key: Key, hangup: bool, scratch: &mut [u8], now: Now) -> bool {
-        for _ in 0..READS_PER_TURN {
-            let Some(connection) = self.connections.get_mut(key) else { return true };
-            if connection.protocol.leave_unread() || self.stage == Stage::Done {
-                return true;
-            }
-            match driver.receive(&connection.socket, scratch) {
-                Received::Empty => return true,
-                Received::End => {
-                    self.ended_by_peer(key, now);
-                    return true;
-                }
-                Received::More(n) => self.take_in(driver, key, &mut scratch[..n], now),
-                Received::Bytes(n) => {
-                    self.take_in(driver, key, &mut scratch[..n], now);
-                    if n < scratch.len() && !hangup {
-                        return true;
-                    }
-                }
-            }
-        }
-        false
-    }
-
     /// Reads on where the last turn stopped.
     fn feed_hungry(&mut self, driver: &mut D, now: Now) {
         if self.fed.is_empty() && self.hungry.is_empty() {
@@ -344,6 +304,7 @@ impl<D: Driver> Shard<D> {
     /// Takes one batch of mail from shard `from`, if there is one. Answers whether there was.
     #[inline(never)]
     pub fn mail_from(&mut self, driver: &mut D, from: usize, now: Now) -> bool {
+        self.take_in_read(driver, now);
         let Some(batch) = self.port.receive(from) else { return false };
         if batch.load != Load::default() {
             self.shared.loads.remove(from, self.port.shard(), batch.load.events, batch.load.bytes);
@@ -390,6 +351,7 @@ impl<D: Driver> Shard<D> {
 
     /// After the readies and the mail of this turn: answers, then the fan-out, then mail and timers.
     pub fn end_turn(&mut self, driver: &mut D, now: Now) -> Rest {
+        self.take_in_read(driver, now);
         self.hub.counters.turns += 1;
         self.hub.tell_time(now);
         self.reload(now);
