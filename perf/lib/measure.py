@@ -90,7 +90,7 @@ def pair(key, name, path):
     also = None
     if workload.shards > 1:
         also = servers.courier(path, core=LOAD_CORE)
-        like = replace(like, options=workload.options, seconds=workload.seconds)
+        like = replace(like, options=workload.options, seconds=workload.seconds, rounds_times=workload.rounds_times)
     yield Contestant(base, servers.courier(path), like, base, also=also)
     yield Contestant(f"{name} {key}", servers.courier_for(path, workload), workload, base)
 
@@ -105,7 +105,8 @@ def load_command(server, workload, seconds):
 def rounds(taking_part, options):
     """Name -> one result per round; None in rounds in which a contestant did not take part."""
     workloads = [contestant.workload for contestant in taking_part]
-    count = min(options.rounds, *(workload.rounds_max for workload in workloads))
+    wanted = options.rounds * min(workload.rounds_times for workload in workloads)
+    count = min(wanted, *(workload.rounds_max for workload in workloads))
     start_rounds = max(workload.start_rounds for workload in workloads)
     results, order = {contestant.name: [] for contestant in taking_part}, random.Random(options.seed)
     for first in range(0, count, start_rounds):
