@@ -117,7 +117,8 @@ def rounds(taking_part, options):
                 bench.prepare()
             for _ in range(first, min(count, first + start_rounds)):
                 for name in order.sample(sorted(present), len(present)):
-                    results[name].append(measure(present[name], first // start_rounds))
+                    drawn = order.sample(present[name], len(present[name]))
+                    results[name].append(measure(drawn, first // start_rounds))
                 for name in results.keys() - present.keys():
                     results[name].append(None)
         finally:
