@@ -3,7 +3,7 @@
 //! holds no socket and reads no clock. The promise: per channel every member on every shard gets every event
 //! exactly once and in the owner's order, from the moment its join was answered until it leaves or is cut off.
 //!
-//! * `channels`: what this shard owns, `names`: how it is found; `publishing`, `pending`: how an event is taken and numbered
+//! * `channels`: what this shard owns, `names`: how it is found; `publishing`: how an event is taken and numbered
 //! * `subscriptions`, `crowds`, `members`, `locals`: who hears what; `joining`: how they come and go
 //! * `history`: what owners keep of the past; `behind`: how subscribers that begin there catch up
 //! * `durable`: channels on disk; `recall`: reading what is kept, in memory or on disk
@@ -12,7 +12,7 @@
 //! * `pump`, `outbox`, `flush`: the way of an event to the sockets; `backlog`: what waits for them; `approach`: what is
 //!   looked at early
 //! * `acks`, `redelivery`: what subscribers acknowledge; `letters`: events that nobody took
-//! * `mail`: what shards tell each other
+//! * `mail`: what shards tell each other; `pending`: publishes that wait for it
 
 mod acks;
 mod approach;

@@ -11,7 +11,7 @@ enum Taken {
     Refused(Refusal),
     Repeat(Published),
     /// So many shards will report besides, when the event is sent on to them.
-    Numbered(Published, usize, Option<Event>),
+    Numbered(Published, Option<(usize, Event)>),
     /// It waits for its write.
     Held,
 }
@@ -99,10 +99,8 @@ impl Hub {
                 self.log.answer_last_to(ticket);
                 return Publishing::Waiting;
             }
-            Taken::Numbered(published, 0, _) | Taken::Numbered(published, _, None) => {
-                return Publishing::of(published);
-            }
-            Taken::Numbered(published, reports, Some(event)) => (published, reports, event),
+            Taken::Numbered(published, None) => return Publishing::of(published),
+            Taken::Numbered(published, Some((reports, event))) => (published, reports, event),
         };
         let ticket = self.wait(origin);
         self.send_on(slot, &event, published.position, ticket);
@@ -126,11 +124,13 @@ impl Hub {
             Taken::Refused(refusal) => Mail::Refused { key, refusal },
             Taken::Repeat(first) => Mail::Repeated { key, first: Box::new(first) },
             Taken::Held => return self.log.answer_last_to(ticket),
-            Taken::Numbered(Published { position, reached, dropped, stored, .. }, reports, event) => {
-                if let Some(event) = event {
+            Taken::Numbered(Published { position, reached, dropped, stored, .. }, others) => {
+                let mut reports = 0;
+                if let Some((others, event)) = others {
                     self.send_on(slot, &event, position, Some(ticket));
+                    reports = others as u32;
                 }
-                Mail::Numbered { key, position, reached, dropped, reports: reports as u32, stored }
+                Mail::Numbered { key, position, reached, dropped, reports, stored }
             }
         };
         self.post.push(shard.into(), answer);
@@ -170,7 +170,8 @@ impl Hub {
             Some(event) if durable => self.log(slot, position, event),
             _ => {}
         }
-        Taken::Numbered(Published::new(position, reach, stored), reports, copy)
+        let others = copy.filter(|_| reports > 0).map(|event| (reports, event));
+        Taken::Numbered(Published::new(position, reach, stored), others)
     }
 
     /// What repeats of an event are told, and those who look after what nobody receives.
@@ -198,14 +199,16 @@ impl Hub {
         owned.position.offset += 1;
         let (position, heard, members, keep) = (owned.position, owned.heard, owned.members, owned.keep);
         let local = heard.map(|heard| heard.local).or_else(|| self.covered(slot));
-        if keep > 0 {
-            self.channels.keep(slot, &event, now_us, &mut self.counters);
-        }
+        let kept = (keep > 0).then(|| event.clone());
         let arrival = Arrival { event, position, now_us };
         let reach = match local {
             Some(local) => self.subscriptions.deliver(local, arrival, outlet, &mut self.counters),
             None => Reach::default(),
         };
+        // Behind the fan-out: what was rendered for it is kept and counted with the event.
+        if let Some(event) = kept {
+            self.channels.keep(slot, &event, now_us, &mut self.counters);
+        }
         if members == 0 {
             self.channels.rest(slot, now_us);
         }

@@ -68,18 +68,19 @@ impl Subscriptions {
         let (mut shared, mut left) = (None, Some(event));
         let crowds = self.locals.at(local).map_or(0, Local::crowds);
         for at in 0..crowds {
-            // The last gets the event itself: its count is one that the cores share.
-            let Some(event) = (if at + 1 < crowds { left.clone() } else { left.take() }) else { break };
+            let Some(event) = &left else { break };
             let heard = self.locals.at(local).expect("a delivery closes no channel");
             let slot = heard.crowd_at(at);
             let crowd = self.crowds.at(slot).expect("listed by its channel");
             let Manner { form, filter, rule, .. } = crowd.manner;
-            if filter != NONE && !self.filters.passes(filter, self.delivery, &event) {
+            if filter != NONE && !self.filters.passes(filter, self.delivery, event) {
                 continue;
             }
             if form != Form::RAW {
                 event.rendered(form, &heard.channel, position, self.renderers);
             }
+            // The last gets the event itself, whose count is one that the cores share.
+            let Some(event) = (if at + 1 < crowds { left.clone() } else { left.take() }) else { break };
             let slow = if rule == Rule::Router { Slow::Router } else { heard.slow };
             let parcel = Parcel::new(event, form, position, slow, &heard.channel);
             if !crowd.turn_takes(parcel.len(), &self.bounds) {

@@ -152,3 +152,18 @@ fn a_repeat_is_answered_as_the_first_was_though_the_channel_was_forgotten_meanwh
     let next = story.publish("fleeting", "x", Extras::default(), 4);
     assert_eq!((next.position.offset, next.is_repeat), (1, false));
 }
+
+/// Events were kept before they were delivered for a while, and what was rendered of them was never counted.
+#[test]
+fn what_the_fan_out_has_rendered_is_kept_and_counted_with_the_event() {
+    for size in [10, 2_000] {
+        let kind = "k".repeat(size);
+        let [raw, rendered] = [Form::RAW, Form(1)].map(|form| {
+            let mut story = keeping(ALL, u64::MAX);
+            story.join(0, 0, &Wish { form, ..Wish::channel("a") });
+            story.put("a", &kind, 0);
+            story.count().1
+        });
+        assert!(rendered >= raw + size as u64, "{size}: {rendered} bytes beside {raw}");
+    }
+}
