@@ -1,5 +1,5 @@
 //! What is known by event type. Nearly every event of a server without schemas of its own is of a type that none of the
-//! shipped ones describes, and pays for no more than a look at three of its bytes.
+//! shipped ones describes, and pays for no more than a look at its length and its ends.
 
 use std::collections::HashMap;
 

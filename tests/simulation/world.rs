@@ -274,6 +274,8 @@ impl World {
     fn check(&self, number: usize) {
         let Some(shard) = &self.cores[number].shard else { return };
         let hub = shard.hub();
+        // A shard catches what the work of one connection does, and goes on without it.
+        assert_eq!(hub.counters.panics, 0, "a panic in the work of one connection");
         for outbox in hub.outboxes() {
             let (events, bytes) = (outbox.events(), outbox.event_bytes());
             // A full queue may be joined once by what a channel's turn, which has the same bounds, still holds.

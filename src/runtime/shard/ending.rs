@@ -36,7 +36,6 @@ impl<D: Driver> Shard<D> {
     /// Something panicked while this connection was served: it is closed, the others go on.
     pub fn panicked(&mut self, token: u64, now: Now) {
         self.hub.counters.panics += 1;
-        self.intake.restore();
         let key = Key::from_u64(token);
         let open = matches!(self.connections.get(key).map(|c| &c.protocol), Some(Protocol::Socket(_)));
         if open {

@@ -11,7 +11,7 @@ use crate::stdx::slab::Key;
 /// Room for one read: what a socket buffer usually holds. Per shard, not per connection.
 const READ_BYTES: usize = 64 * 1024;
 
-/// When so much was read it is looked at, so that it comes from the core's own cache.
+/// When so much was read, with the last read up to twice as much, it is looked at: it still comes from the core's own cache.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
 
 /// Reads of one connection per turn, so that one that never stops sending does not keep the others waiting.
@@ -28,13 +28,6 @@ pub(super) struct Intake {
 impl Intake {
     pub fn new() -> Intake {
         Intake { bytes: vec![0; WAITING_BYTES_MAX + READ_BYTES], waiting: Vec::new() }
-    }
-
-    /// After a panic, which may have taken it.
-    pub fn restore(&mut self) {
-        if self.bytes.is_empty() {
-            *self = Intake::new();
-        }
     }
 
     fn len(&self) -> usize {
@@ -73,7 +66,7 @@ impl<D: Driver> Shard<D> {
         self.hungry.push(key);
     }
 
-    /// Looks at what was read: before anything else happens in the turn, and before more is read of whom it is from.
+    /// Looks at what was read: before the mail, and before the end of the turn.
     pub(super) fn take_in_read(&mut self, driver: &mut D, now: Now) {
         if self.intake.waiting.is_empty() {
             return;

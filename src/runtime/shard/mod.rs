@@ -1,6 +1,7 @@
 //! One shard: its connections, its part of the hub, its mail, its timers. Fed by the turn (or a simulation) with
 //! what is ready and the time; acts through a [`Driver`]. Free of glommio, epoll and clocks.
 //!
+//! * `intake`: what peers say, read and handed on
 //! * `requests`, `reports`, `publishing`, `batches`: connections that speak HTTP, and events on their way in
 //! * `opening`, `awaiting`, `streams`, `plan`, `messages`, `talk`, `said`, `interest`, `heartbeat`: sockets and streams, from the
 //!   handshake on
@@ -287,6 +288,7 @@ impl<D: Driver> Shard<D> {
     /// Serves a connection outside its own readiness: a panic ends that connection, not the shard.
     fn guarded(&mut self, key: Key, now: Now, serve: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| serve(self))).is_err() {
+            tracing::error!(token = key.to_u64(), "a panic in the work of one connection; it is closed");
             self.panicked(key.to_u64(), now);
         }
     }
