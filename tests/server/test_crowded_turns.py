@@ -4,16 +4,20 @@ import json
 import signal
 import socket
 
+import pytest
+
+from support.frames import ScriptedPeer, encode
 from support.web import RawConnection, encode_publish
 
-CONNECTIONS = 240
+PEERS_PER_KIND = 40
 LARGE_BYTES = 100_000  # more than one read takes
 BEGINNING_BYTES = 70  # of a request, not its whole head
+TEXT = 1
+HELLO = b"\x00\xff\r\n\r\n"  # no request
 
 
 def event_of(number: int) -> dict:
-    """A large one where what does not fit the socket at once is sent later."""
-    return {"n": number} | ({"pad": "x" * LARGE_BYTES} if number % 7 == 0 and number % 5 in (0, 4) else {})
+    return {"n": number} | ({"pad": "x" * LARGE_BYTES} if number % 7 == 0 else {})
 
 
 def send_what_fits(connection: RawConnection, data: bytes) -> bytes:
@@ -24,36 +28,44 @@ def send_what_fits(connection: RawConnection, data: bytes) -> bytes:
     return data[sent:]
 
 
-async def test_what_all_say_while_the_server_sleeps_is_answered_to_each(start_courier, channel, clients):
-    hub = start_courier({"shards": 1})
+@pytest.mark.parametrize("shards", [1, 2])
+async def test_what_all_say_while_the_server_sleeps_is_answered_to_each(start_courier, channel, clients, shards):
+    hub = start_courier({"shards": shards})
+    other = f"{channel}.other"
     heard = await clients.python(hub.socket_url(f"/ws/{channel}"))
-    everyone = list(enumerate(RawConnection(hub.port) for _ in range(CONNECTIONS)))
-    begin, end, babble, vanish, speak = (everyone[kind::5] for kind in range(5))
-    request = {n: encode_publish(channel, json.dumps(event_of(n)).encode()) for n, _ in everyone}
+    heard_elsewhere = await clients.python(hub.socket_url(f"/ws/{other}"))
+    begin, end, babble, vanish, pipeline = (
+        [RawConnection(hub.port) for _ in range(PEERS_PER_KIND)] for _ in range(5)
+    )
+    talk = [ScriptedPeer(hub.port, f"/ws/{channel}.talk") for _ in range(PEERS_PER_KIND)]
+    requests = [encode_publish(channel, json.dumps(event_of(n)).encode()) for n in range(4 * PEERS_PER_KIND)]
+    begun, ended, first, second = (requests[kind * PEERS_PER_KIND :][:PEERS_PER_KIND] for kind in range(4))
+    ended = [encode_publish(channel, json.dumps({"n": PEERS_PER_KIND + n}).encode()) for n in range(PEERS_PER_KIND)]
     hub.stats()  # it has accepted all of them, who came before
     hub.signal(signal.SIGSTOP)
-    for number, connection in everyone:
-        if (number, connection) in begin:
-            connection.send(request[number][:BEGINNING_BYTES])
-            request[number] = request[number][BEGINNING_BYTES:]
-        elif (number, connection) in end:
-            connection.send(request[number]).socket.shutdown(socket.SHUT_WR)
-        elif (number, connection) in babble:
-            connection.send(b"\x00\xff\r\n\r\n")
-        elif (number, connection) in vanish:
-            connection.send(encode_publish(f"{channel}.other")).reset()
-        else:
-            request[number] = send_what_fits(connection, request[number])
+    left = []
+    for n in range(PEERS_PER_KIND):
+        begin[n].send(begun[n][:BEGINNING_BYTES])
+        left.append(send_what_fits(pipeline[n], first[n] + second[n]))
+        end[n].send(ended[n]).socket.shutdown(socket.SHUT_WR)
+        babble[n].send(HELLO)
+        vanish[n].send(encode_publish(other, b'{"n":1}')).reset()
+        talk[n].send(encode(TEXT, b"ping") + encode(TEXT, b'{"type":"ping"}'))
     hub.signal(signal.SIGCONT)
-    for number, connection in begin + speak:
-        connection.send(request[number])
-    for number, connection in begin + end + speak:
+    for n in range(PEERS_PER_KIND):
+        begin[n].send(begun[n][BEGINNING_BYTES:])
+        pipeline[n].send(left[n])
+    for connection in begin + end + pipeline + pipeline:
         answer = connection.reply("POST")
-        assert answer.status == 200 and answer.json()["clients_reached"] == 1, (number, answer)
-    for number, connection in babble:
-        assert connection.reply().status == 400, number
-    assert all(connection.ends() for _, connection in end + babble)
-    await heard.until(len(begin + end + speak))
-    events = {event["n"]: event for event in heard.events()}
-    assert events == {number: event_of(number) for number, _ in begin + end + speak}
-    assert len(heard.events()) == len(events), "some came twice"
+        assert answer.status == 200 and answer.json()["clients_reached"] == 1, answer
+    for connection in babble:
+        assert connection.reply().status == 400
+    assert all(connection.ends() for connection in end + babble)
+    for peer in talk:
+        assert [peer.message().payload, peer.message().payload] == [b"pong", b'{"type":"pong"}']
+    await heard.until(4 * PEERS_PER_KIND)
+    events = sorted(heard.events(), key=lambda event: event["n"])
+    small = range(PEERS_PER_KIND, 2 * PEERS_PER_KIND)  # nothing could be sent behind their end
+    assert events == [{"n": n} if n in small else event_of(n) for n in range(4 * PEERS_PER_KIND)]
+    assert all(event == {"n": 1} for event in heard_elsewhere.events())
+    assert len(heard_elsewhere.events()) <= PEERS_PER_KIND
