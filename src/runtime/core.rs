@@ -32,7 +32,7 @@ pub trait Core {
     /// The last look before a park, after the doorbell was armed: a lane is not empty.
     fn mail_waiting(&self) -> bool;
 
-    /// `ready` panicked for this token. The core closes that connection (1011 on a socket) and forgets it.
+    /// `ready` panicked for this token. The core says so, closes that connection (1011 on a socket) and forgets it.
     fn panicked(&mut self, set: &Readiness, token: u64);
 }
 

@@ -236,7 +236,6 @@ impl Edge {
         let what = Ready::new(true, false, true);
         let read = || self.shard.ready(&mut self.net, token, what, now);
         if catch_unwind(AssertUnwindSafe(read)).is_err() {
-            tracing::error!(token, "a panic in the work of one connection; it is closed");
             self.panicked(set, token);
         }
     }

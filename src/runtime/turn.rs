@@ -162,7 +162,6 @@ impl<C: Core> Turn<C> {
     fn ready(&mut self, token: u64, ready: Ready, now: Now) {
         let Turn { core, set, .. } = self;
         if catch_unwind(AssertUnwindSafe(|| core.ready(set, token, ready, now))).is_err() {
-            tracing::error!(token, "a panic in the work of one connection; it is closed");
             core.panicked(set, token);
         }
     }

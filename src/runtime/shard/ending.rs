@@ -35,6 +35,7 @@ impl<D: Driver> Shard<D> {
 
     /// Something panicked while this connection was served: it is closed, the others go on.
     pub fn panicked(&mut self, token: u64, now: Now) {
+        tracing::error!(token, "a panic in the work of one connection; it is closed");
         self.hub.counters.panics += 1;
         let key = Key::from_u64(token);
         let open = matches!(self.connections.get(key).map(|c| &c.protocol), Some(Protocol::Socket(_)));

@@ -288,7 +288,6 @@ impl<D: Driver> Shard<D> {
     /// Serves a connection outside its own readiness: a panic ends that connection, not the shard.
     fn guarded(&mut self, key: Key, now: Now, serve: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| serve(self))).is_err() {
-            tracing::error!(token = key.to_u64(), "a panic in the work of one connection; it is closed");
             self.panicked(key.to_u64(), now);
         }
     }
