@@ -10,7 +10,7 @@ pub(super) struct Kinds<T> {
     marks: [u64; MARKS / 64],
 }
 
-/// Two cache lines. With the shipped types one in seventeen others is looked up in vain.
+/// 128 bytes. With the shipped types one in seventeen others is looked up in vain.
 const MARKS: usize = 1024;
 
 impl<T> Kinds<T> {
