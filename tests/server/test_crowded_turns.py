@@ -6,14 +6,13 @@ import socket
 
 import pytest
 
-from support.frames import ScriptedPeer, encode
+from support.frames import ScriptedPeer
 from support.web import RawConnection, encode_publish
 
 PEERS_PER_KIND = 40
 LARGE_BYTES = 100_000  # more than one read takes
 BEGINNING_BYTES = 70  # of a request, not its whole head
-TEXT = 1
-HELLO = b"\x00\xff\r\n\r\n"  # no request
+NO_REQUEST = b"\x00\xff\r\n\r\n"
 
 
 def event_of(number: int) -> dict:
@@ -38,19 +37,20 @@ async def test_what_all_say_while_the_server_sleeps_is_answered_to_each(start_co
         [RawConnection(hub.port) for _ in range(PEERS_PER_KIND)] for _ in range(5)
     )
     talk = [ScriptedPeer(hub.port, f"/ws/{channel}.talk") for _ in range(PEERS_PER_KIND)]
-    requests = [encode_publish(channel, json.dumps(event_of(n)).encode()) for n in range(4 * PEERS_PER_KIND)]
+    # Nothing can be sent behind the end of the second kind: what it says has to fit.
+    small = range(PEERS_PER_KIND, 2 * PEERS_PER_KIND)
+    said = [{"n": n} if n in small else event_of(n) for n in range(4 * PEERS_PER_KIND)]
+    requests = [encode_publish(channel, json.dumps(event).encode()) for event in said]
     begun, ended, first, second = (requests[kind * PEERS_PER_KIND :][:PEERS_PER_KIND] for kind in range(4))
-    ended = [encode_publish(channel, json.dumps({"n": PEERS_PER_KIND + n}).encode()) for n in range(PEERS_PER_KIND)]
-    hub.stats()  # it has accepted all of them, who came before
     hub.signal(signal.SIGSTOP)
     left = []
     for n in range(PEERS_PER_KIND):
         begin[n].send(begun[n][:BEGINNING_BYTES])
         left.append(send_what_fits(pipeline[n], first[n] + second[n]))
         end[n].send(ended[n]).socket.shutdown(socket.SHUT_WR)
-        babble[n].send(HELLO)
+        babble[n].send(NO_REQUEST)
         vanish[n].send(encode_publish(other, b'{"n":1}')).reset()
-        talk[n].send(encode(TEXT, b"ping") + encode(TEXT, b'{"type":"ping"}'))
+        talk[n].text("ping").text('{"type":"ping"}')
     hub.signal(signal.SIGCONT)
     for n in range(PEERS_PER_KIND):
         begin[n].send(begun[n][BEGINNING_BYTES:])
@@ -64,8 +64,6 @@ async def test_what_all_say_while_the_server_sleeps_is_answered_to_each(start_co
     for peer in talk:
         assert [peer.message().payload, peer.message().payload] == [b"pong", b'{"type":"pong"}']
     await heard.until(4 * PEERS_PER_KIND)
-    events = sorted(heard.events(), key=lambda event: event["n"])
-    small = range(PEERS_PER_KIND, 2 * PEERS_PER_KIND)  # nothing could be sent behind their end
-    assert events == [{"n": n} if n in small else event_of(n) for n in range(4 * PEERS_PER_KIND)]
+    assert sorted(heard.events(), key=lambda event: event["n"]) == said
     assert all(event == {"n": 1} for event in heard_elsewhere.events())
     assert len(heard_elsewhere.events()) <= PEERS_PER_KIND
