@@ -9,7 +9,7 @@ import pytest
 from support.flood import offset
 from support.process import PANIC, run_to_end, wait_until
 from support.speakers import V1, FreqSearch, Router, Speaker
-from support.storage import durable, kill
+from support.storage import durable, files_that_hold, kill
 
 LETTERS_CHANNEL = "courier.dead"
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
@@ -302,7 +302,7 @@ class TestRestart:
         retry(first, id=letters[5]["id"])
         left = listed(first, limit=1000)["letters"]
         assert len(left) == 28
-        wait_until(lambda: b"retried" in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()), what="written")
+        wait_until(lambda: files_that_hold(tmp_path, b"retried"), what="written")
         kill(first)
         second = start_courier(settings, config=rules)
         assert wait_until(lambda: listed(second, limit=1000)["letters"] == left, what="all are there again") is True

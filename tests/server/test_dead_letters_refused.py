@@ -2,13 +2,12 @@
 
 import json
 import signal
-from pathlib import Path
 
 import pytest
 
 from support.process import wait_until
 from support.speakers import V1, Router, Speaker
-from support.storage import files, kill
+from support.storage import files_that_hold, kill
 from support.tokens import REQUIRED, bearer, mint
 
 MISFIT = "Event validation failed"
@@ -236,10 +235,6 @@ def nested(levels: int) -> bytes:
     return b'{"type":"backtest.progress","more":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
 
 
-def is_written(folder: Path, text: str) -> bool:
-    return any(text.encode() in path.read_bytes() for path in files(folder))
-
-
 class TestRestart:
     def test_letter_of_the_deepest_event_is_there_again(self, start_courier, tmp_path):
         """An event may nest 128 levels, and what is told of its letter has one more: it was written, and never read."""
@@ -251,7 +246,7 @@ class TestRestart:
         assert first.post("/publish/deep.129", nested(129)).status == 400
         kept = letters(first, 3)
         # Nobody waits for the disk to have taken a letter, so it is listed before.
-        wait_until(lambda: all(is_written(tmp_path, f"deep.{levels}") for levels in (2, 127, 128)), what="they are written")
+        wait_until(lambda: all(files_that_hold(tmp_path, f"deep.{levels}".encode()) for levels in (2, 127, 128)), what="they are written")
         kill(first)
         second = start_courier(settings, config=rules)
         assert letters(second, 3) == kept

@@ -4,7 +4,10 @@ import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from stat import S_ISREG
+from typing import Any
 
 import pytest
 
@@ -29,21 +32,34 @@ def kill(courier):
     courier.wait_exit()
 
 
+def still_there(paths: Iterable[Path], look: Callable) -> Iterator[tuple[Path, Any]]:
+    """Each path with what a look at it says; a server may remove a file between its being listed and being looked at."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            yield path, look(path)
+
+
 def files(folder: Path) -> list[Path]:
     """All files below the folder, the largest first: what holds events comes before what counts or locks."""
-    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: -path.stat().st_size)
+    found = [(path, told.st_size) for path, told in still_there(folder.rglob("*"), Path.stat) if S_ISREG(told.st_mode)]
+    return [path for path, size in sorted(found, key=lambda pair: -pair[1])]
+
+
+def files_that_hold(folder: Path, text: bytes) -> list[Path]:
+    """The files in which this stands now."""
+    return [path for path, content in still_there(files(folder), Path.read_bytes) if text in content]
 
 
 def file_that_holds(folder: Path, text: bytes) -> Path:
     """The segment in which an event's bytes stand."""
-    found = [path for path in files(folder) if text in path.read_bytes()]
+    found = files_that_hold(folder, text)
     assert found, f"{text!r} is in no file of {files(folder)}"
     return found[0]
 
 
 def used_bytes(folder: Path) -> int:
     """What the folder's files take on the disk, holes not counted."""
-    return sum(path.stat().st_blocks * 512 for path in files(folder))
+    return sum(told.st_blocks * 512 for _, told in still_there(files(folder), Path.stat))
 
 
 def log_command(action: str, folder: Path, *words):
