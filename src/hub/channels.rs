@@ -32,7 +32,7 @@ const STALE: u64 = u64::MAX;
 
 pub(super) struct Owned {
     pub channel: Channel,
-    name: Name,
+    pub name: Name,
     /// Of the last event.
     pub position: Position,
     /// Where it is heard, while the owner has members itself; it goes with the last of them.
@@ -96,7 +96,7 @@ impl Owned {
 /// Every channel that this shard owns.
 pub(super) struct Channels {
     pub slab: Slab<Owned>,
-    by_name: ByName,
+    pub by_name: ByName,
     pub options: ChannelOptions,
     /// Channels without members, the longest idle first, and apart from them those that need not be kept.
     pub idle: Idle,

@@ -118,6 +118,7 @@ pub struct Hub {
     /// What the log was handed, and who waits for what it has.
     log: durable::Log,
     readers: Slab<recall::Reader>,
+    guesses: approach::Guesses,
     desk: letters::Desk,
     /// What came out since the last look.
     pub effects: Effects,
@@ -148,6 +149,7 @@ impl Hub {
             gathering: Slab::with_limit(PENDING_MAX),
             log: durable::Log::default(),
             readers: Slab::with_limit(PENDING_MAX),
+            guesses: approach::Guesses::default(),
             desk: letters::Desk::new(options.letters),
             effects: Effects::default(),
             counters: Counters::default(),

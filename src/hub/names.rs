@@ -13,23 +13,29 @@ pub(super) struct ByName {
 }
 
 impl ByName {
-    fn hash(&self, name: &str) -> u32 {
+    #[inline]
+    fn hash(&self, name: &[u8]) -> u32 {
         (self.hasher.hash_one(name) >> 32) as u32
     }
 
     /// The slot of which `is` says that it has this name.
     pub fn find(&self, name: &str, is: impl Fn(u32) -> bool) -> Option<u32> {
-        self.index.find(self.hash(name), is)
+        self.index.find(self.hash(name.as_bytes()), is)
+    }
+
+    /// The slot that most likely has this name, without a look at what is in it.
+    pub fn likely(&self, name: &[u8]) -> Option<u32> {
+        self.index.find(self.hash(name), |_| true)
     }
 
     /// Adds a name that is not there.
     pub fn insert(&mut self, name: &str, slot: u32) {
-        self.index.insert(self.hash(name), slot);
+        self.index.insert(self.hash(name.as_bytes()), slot);
     }
 
     /// Takes a name out.
     pub fn remove(&mut self, name: &str, slot: u32) {
-        self.index.remove(self.hash(name), slot);
+        self.index.remove(self.hash(name.as_bytes()), slot);
     }
 }
 
@@ -51,6 +57,10 @@ impl Name {
         }
         let len = u8::try_from(name.len()).expect("valid names have a hundred bytes at most");
         Name { len, bytes }
+    }
+
+    pub fn len(&self) -> u8 {
+        self.len
     }
 
     /// Whether it is this one; `channel` is where it was taken from.

@@ -2,7 +2,7 @@
 //! looked up in it, and the documents at `/openapi.json` and `/asyncapi.json` are held to it.
 
 use super::Refusal;
-use crate::event::{BadChannel, Channel};
+use crate::event::{BadChannel, CHANNEL_BYTES_MAX, Channel};
 use crate::wire::http::{Head, Method, percent_decode};
 use std::fmt;
 
@@ -235,6 +235,15 @@ fn not_found(path: &str) -> Refusal {
     Refusal::new(404, "Not Found", format!("There is nothing at {shown}"))
 }
 
+/// The channel to which these bytes publish, if they are a request that names it plainly: a guess before they are read.
+#[inline]
+pub fn likely_channel(bytes: &[u8]) -> Option<&[u8]> {
+    let name = bytes.strip_prefix(b"POST /publish/")?;
+    let name = &name[..name.len().min(CHANNEL_BYTES_MAX + 1)];
+    let end = name.iter().position(|byte| matches!(byte, b' ' | b'?'))?;
+    Some(&name[..end])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,5 +309,23 @@ mod tests {
         let text = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n";
         let head = head(text).unwrap().unwrap();
         assert_eq!(route(&head, false, &mut Vec::new()).unwrap_err().status, 404);
+    }
+
+    #[test]
+    fn the_channel_of_a_publish_is_guessed_from_its_first_bytes() {
+        let long = "x".repeat(CHANNEL_BYTES_MAX);
+        for (bytes, name) in [
+            ("POST /publish/a.b HTTP/1.1\r\n", Some("a.b")),
+            (&format!("POST /publish/{long} "), Some(&*long)),
+            (&format!("POST /publish/{long}x "), None),
+            ("POST /publish/a.b?token=t HTTP/1.1\r\n", Some("a.b")),
+            ("POST /publish/batch HTTP/1.1\r\n", Some("batch")), // looked for in vain, and then read
+            ("POST /publish/a.b", None),
+            ("POST /publish HTTP/1.1\r\n", None),
+            ("GET /publish/a.b HTTP/1.1\r\n", None),
+            ("", None),
+        ] {
+            assert_eq!(likely_channel(bytes.as_bytes()), name.map(str::as_bytes), "{bytes}");
+        }
     }
 }

@@ -97,7 +97,8 @@ impl<T> Slab<T> {
             .value_mut()
     }
 
-    /// Whatever value is in the slot now: for callers that keep no slot longer than its value (the timer wheel).
+    /// Whatever value is in the slot now: for callers that keep no slot longer than its value (the timer wheel), or that look at
+    /// what they find before they take it for theirs (the hub's guesses).
     #[must_use]
     pub fn at(&self, slot: u32) -> Option<&T> {
         self.entries.get(slot as usize)?.value()

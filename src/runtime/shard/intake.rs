@@ -5,6 +5,7 @@
 use super::super::driver::{Driver, Received};
 use super::Shard;
 use crate::mailbox::drain::Stage;
+use crate::session::route::likely_channel;
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 
@@ -72,12 +73,35 @@ impl<D: Driver> Shard<D> {
             return;
         }
         let Intake { mut bytes, mut waiting } = std::mem::take(&mut self.intake);
+        // Where they most likely go lies far away: it is fetched for many at a time.
+        if waiting.len() > 1 {
+            self.hub.look_to(said(&bytes, &waiting).map(likely_channel));
+        }
         let mut at = 0;
         for (key, end) in waiting.drain(..) {
             let said = &mut bytes[at..end];
             at = end;
             self.guarded(key, now, |shard| shard.take_in(driver, key, said, now));
+            self.hub.look_on();
         }
         self.intake = Intake { bytes, waiting };
+    }
+}
+
+/// What each read brought.
+fn said<'b>(bytes: &'b [u8], waiting: &[(Key, usize)]) -> impl Iterator<Item = &'b [u8]> {
+    waiting.iter().scan(0, |at, (_, end)| bytes.get(std::mem::replace(at, *end)..*end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_read_has_the_bytes_up_to_its_end() {
+        let key = |slot| Key { slot, generation: 1 };
+        let waiting = [(key(0), 2), (key(1), 2), (key(0), 5), (key(2), 6)];
+        let parts: Vec<&[u8]> = said(b"abcdefrest", &waiting).collect();
+        assert_eq!(parts, [&b"ab"[..], b"", b"cde", b"f"]);
     }
 }
