@@ -91,7 +91,8 @@ def pair(key, name, path):
     also = None
     if workload.shards > 1:
         also = servers.courier(path, core=LOAD_CORE)
-        like = replace(like, options=workload.options, seconds=workload.seconds, rounds_times=workload.rounds_times)
+        like = replace(like, options=workload.options, seconds=workload.seconds, rounds_times=workload.rounds_times,
+                       start_rounds=workload.start_rounds)
     yield Contestant(base, servers.courier(path), like, base, also=also)
     yield Contestant(f"{name} {key}", servers.courier_for(path, workload), workload, base)
 
