@@ -286,13 +286,13 @@ impl<D: Driver> Shard<D> {
         publisher.answer(form, answer, &self.letterhead);
     }
 
-    /// Writes the answers of this turn, one send per publisher.
+    /// Writes the answers that there are now, one send per publisher.
     pub(super) fn write_answers(&mut self, driver: &mut D, now: Now) {
         let mut writers = std::mem::take(&mut self.writers);
         for key in writers.drain(..) {
-            self.write_answer(driver, key, now);
+            self.guarded(key, now, |shard| shard.write_answer(driver, key, now));
         }
-        // A resumed connection may have listed itself again; it is written in the next turn.
+        // A resumed connection may have listed itself again; it is written the next time.
         writers.append(&mut self.writers);
         self.writers = writers;
     }
