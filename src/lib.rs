@@ -16,9 +16,10 @@
 //! ```
 //!
 //! Each core runs one shard: one glommio executor, one epoll set, its own listener, connections, channels and timer
-//! wheel. Nothing is shared but what `mailbox` holds. A shard works in turns: read all that is ready, answer the
-//! publishers, send what the turn gathered, then sleep. The publisher is answered when the event stands in the queue of
-//! every subscriber on every core, which is what `clients_reached` counts and what makes a graceful stop lossless.
+//! wheel. Nothing is shared but what `mailbox` holds. A shard works in turns: read what is ready and answer the
+//! publishers, sixteen reads at a time, send what the turn gathered, then sleep. The publisher is answered when the event
+//! stands in the queue of every subscriber on every core, which is what `clients_reached` counts and what makes a graceful
+//! stop lossless.
 //!
 //! # The floors
 //!

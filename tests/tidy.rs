@@ -26,7 +26,6 @@ const LONG_FILES: &[(&str, usize)] = &[
     ("src/hub/behind.rs", 398),
     ("src/runtime/executor.rs", 360),
     ("src/runtime/shard/mod.rs", 520),
-    ("src/runtime/shard/requests.rs", 371),
     ("src/session/publisher.rs", 393),
     ("src/wire/websocket/frame/decoder.rs", 360),
 ];

@@ -19,14 +19,14 @@ pub trait Core {
     /// through, in the order of the shard's plan.
     fn accepted(&mut self, set: &Readiness, socket: OwnedFd, peer: SocketAddr, door: usize, now: Now);
 
-    /// The descriptor that was added under `token` has changed. A token may be one that was removed earlier in the
+    /// The descriptor that was added under `token` has changed. Answers may go out between two readies. A token may be one that was removed earlier in the
     /// same turn; the generation in it tells.
     fn ready(&mut self, set: &Readiness, token: u64, what: Ready, now: Now);
 
     /// Looks into all mail lanes, once per turn; answers whether something was there.
     fn mail(&mut self, set: &Readiness, now: Now) -> bool;
 
-    /// After the readies of this turn: write answers, flush, send mail, expire timers.
+    /// After the readies of this turn: write the last answers, flush, send mail, expire timers.
     fn end_turn(&mut self, set: &Readiness, now: Now) -> Next;
 
     /// The last look before a park, after the doorbell was armed: a lane is not empty.

@@ -71,6 +71,8 @@ pub struct Plan {
     reject_by_status: bool,
     /// How many connections one turn judges again.
     judged_per_turn: usize,
+    /// How many reads one part of a turn has.
+    reads_together: usize,
 }
 
 /// A stop takes at most so long, in microseconds: longer than grace and linger together.
@@ -154,6 +156,7 @@ impl Plan {
             clients_per_channel_max,
             reject_by_status: dice.chance(50),
             judged_per_turn: *dice.pick(&[1, 1, 1, 4]),
+            reads_together: *dice.pick(&[1, 2, 3, 16]),
         }
     }
 
@@ -182,6 +185,7 @@ impl Plan {
             },
             auth: tokens::auth(model, self.reject_by_status),
             judged_per_turn: self.judged_per_turn,
+            reads_together: self.reads_together,
             limits: admission::Limits {
                 event_bytes_max: EVENT_BYTES_MAX,
                 payload_bytes_max: EVENT_BYTES_MAX,

@@ -4,6 +4,7 @@
 
 use super::super::driver::{Driver, Received};
 use super::Shard;
+use super::answering::Pass;
 use crate::mailbox::drain::Stage;
 use crate::session::route::likely_channel;
 use crate::stdx::clock::Now;
@@ -15,11 +16,6 @@ const READ_BYTES: usize = 64 * 1024;
 /// When so much was read, with the last read up to twice as much, it is looked at: it still comes from the core's own cache.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
 
-/// After so many reads they are looked at, and answered. The kernel gives buffers that were read back to the core they came
-/// from, and interrupts it when 33 wait there (`skb_attempt_defer_free`, `net.core.skb_defer_max`), which on a virtual machine
-/// took 2 % of the CPU of workload C. A peer that is answered goes on, and takes them back by that.
-const READS_TOGETHER: usize = 16;
-
 /// Reads of one connection per turn, so that one that never stops sending does not keep the others waiting.
 const READS_PER_TURN: usize = 4;
 
@@ -27,13 +23,15 @@ const READS_PER_TURN: usize = 4;
 #[derive(Default)]
 pub(super) struct Intake {
     bytes: Vec<u8>,
-    /// Of whom, and where it ends in `bytes`; fewer than [`READS_TOGETHER`].
+    /// Of whom, and where it ends in `bytes`; no more than are read together.
     waiting: Vec<(Key, usize)>,
+    /// Reads since answers were written.
+    pub unanswered: usize,
 }
 
 impl Intake {
     pub fn new() -> Intake {
-        Intake { bytes: vec![0; WAITING_BYTES_MAX + READ_BYTES], waiting: Vec::new() }
+        Intake { bytes: vec![0; WAITING_BYTES_MAX + READ_BYTES], waiting: Vec::new(), unanswered: 0 }
     }
 
     fn len(&self) -> usize {
@@ -62,9 +60,10 @@ impl<D: Driver> Shard<D> {
                 Received::Bytes(n) => (n, n < READ_BYTES && !hangup),
             };
             self.intake.waiting.push((key, at + n));
-            if self.intake.waiting.len() == READS_TOGETHER {
+            self.intake.unanswered += 1;
+            if self.intake.unanswered >= self.options.reads_together {
                 self.take_in_read(driver, now);
-                self.write_answers(driver, now);
+                self.write_answers(driver, Pass::Part, now);
             } else if !dry || at + n > WAITING_BYTES_MAX {
                 self.take_in_read(driver, now);
             }
@@ -75,12 +74,13 @@ impl<D: Driver> Shard<D> {
         self.hungry.push(key);
     }
 
-    /// Looks at what was read: before the mail, and before the end of the turn.
+    /// Looks at what was read: after each part, before the mail, and before the end of the turn.
     pub(super) fn take_in_read(&mut self, driver: &mut D, now: Now) {
         if self.intake.waiting.is_empty() {
             return;
         }
-        let Intake { mut bytes, mut waiting } = std::mem::take(&mut self.intake);
+        let mut bytes = std::mem::take(&mut self.intake.bytes);
+        let mut waiting = std::mem::take(&mut self.intake.waiting);
         // Where they most likely go lies far away: it is fetched for many at a time.
         if waiting.len() > 1 {
             self.hub.look_to(said(&bytes, &waiting).map(likely_channel));
@@ -92,7 +92,8 @@ impl<D: Driver> Shard<D> {
             self.guarded(key, now, |shard| shard.take_in(driver, key, said, now));
             self.hub.look_on();
         }
-        self.intake = Intake { bytes, waiting };
+        self.intake.bytes = bytes;
+        self.intake.waiting = waiting;
     }
 }
 

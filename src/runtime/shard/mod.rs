@@ -12,6 +12,7 @@
 //! fetch anew after each system call.
 
 mod acks;
+mod answering;
 mod awaiting;
 mod batches;
 mod connection;
@@ -58,6 +59,7 @@ use crate::stdx::slab::{Key, Slab};
 use crate::stdx::wheel::Wheel;
 use crate::wire::http::Letterhead;
 use crate::wire::websocket::deflate::Inflater;
+use answering::Pass;
 use connection::Protocol;
 use outlet::Sockets;
 use std::net::IpAddr;
@@ -350,7 +352,7 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// After the readies and the mail of this turn: answers, then the fan-out, then mail and timers.
+    /// After the readies and the mail of this turn: the last answers, then the fan-out, then mail and timers.
     pub fn end_turn(&mut self, driver: &mut D, now: Now) -> Rest {
         self.take_in_read(driver, now);
         self.hub.counters.turns += 1;
@@ -363,7 +365,7 @@ impl<D: Driver> Shard<D> {
         }
         self.follow_drain(driver, now);
         // Before the fan-out, so that the publishers' next requests arrive while it runs.
-        self.write_answers(driver, now);
+        self.write_answers(driver, Pass::Last, now);
         if !self.has_suspects() {
             self.hub.replay(now.steady_us);
         }

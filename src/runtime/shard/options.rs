@@ -48,6 +48,8 @@ pub struct Options {
     pub auth: Option<Auth>,
     /// Connections that are told in one turn that their rights have ended, or judged again after the rules have changed.
     pub judged_per_turn: usize,
+    /// Reads after which what they brought is looked at and answered, before more is read.
+    pub reads_together: usize,
     /// Connections of any kind that this shard may have.
     pub connections_max: u32,
     /// Sockets over all shards, for messages; 0: no limit.

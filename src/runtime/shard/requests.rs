@@ -4,7 +4,7 @@
 use super::super::driver::Driver;
 use super::Shard;
 use super::connection::{End, Protocol};
-use crate::hub::{Origin, Sent};
+use crate::hub::Origin;
 use crate::session::publisher::{Answer, Form, Next, Publisher, Settled, Silence};
 use crate::session::route::{Route, Socket, route};
 use crate::session::{Door, Refusal};
@@ -30,7 +30,7 @@ pub(super) enum Fate {
 }
 
 impl<D: Driver> Shard<D> {
-    fn take_publisher(&mut self, key: Key) -> Option<Box<Publisher>> {
+    pub(super) fn take_publisher(&mut self, key: Key) -> Option<Box<Publisher>> {
         let connection = self.connections.get_mut(key)?;
         let placeholder = Protocol::Ending(End { socket: false, half_closed: true });
         match std::mem::replace(&mut connection.protocol, placeholder) {
@@ -254,21 +254,6 @@ impl<D: Driver> Shard<D> {
         self.resume(driver, key, now);
     }
 
-    /// Goes on with a connection that had too much waiting, if it has not any more.
-    fn resume(&mut self, driver: &mut D, key: Key, now: Now) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let Protocol::Http(publisher) = &mut connection.protocol else { return };
-        if publisher.is_paused() {
-            return;
-        }
-        if std::mem::take(&mut publisher.unread) {
-            self.hungry.push(key);
-        }
-        if std::mem::take(&mut publisher.held) {
-            self.guarded(key, now, |shard| shard.requests(driver, key, &mut [], now));
-        }
-    }
-
     fn preflight(&mut self, publisher: &mut Publisher, form: &Form, methods: &str, head: &Head<'_>) {
         let mut fields = vec![("Allow", methods)];
         if form.origin.is_some() && head.request_method.is_some() {
@@ -284,55 +269,6 @@ impl<D: Driver> Shard<D> {
         }
         let answer = Answer { status: 204, content_type: None, fields: &fields, body: b"" };
         publisher.answer(form, answer, &self.letterhead);
-    }
-
-    /// Writes the answers that there are now, one send per publisher.
-    pub(super) fn write_answers(&mut self, driver: &mut D, now: Now) {
-        let mut writers = std::mem::take(&mut self.writers);
-        for key in writers.drain(..) {
-            self.guarded(key, now, |shard| shard.write_answer(driver, key, now));
-        }
-        // A resumed connection may have listed itself again; it is written the next time.
-        writers.append(&mut self.writers);
-        self.writers = writers;
-    }
-
-    fn write_answer(&mut self, driver: &mut D, key: Key, now: Now) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let Protocol::Http(publisher) = &mut connection.protocol else { return };
-        publisher.listed = false;
-        if publisher.blocked {
-            return;
-        }
-        if publisher.out.len() > publisher.out_sent {
-            match driver.send(&connection.socket, &publisher.out[publisher.out_sent..]) {
-                Sent::Gone => return self.forget(key, now),
-                Sent::Bytes(n) => publisher.out_sent += n,
-            }
-            if publisher.out_sent < publisher.out.len() {
-                publisher.blocked = true;
-                return self.resume(driver, key, now);
-            }
-            publisher.out.clear();
-            publisher.out_sent = 0;
-        }
-        if publisher.closing && publisher.is_settled() {
-            return self.end_http(driver, key, now);
-        }
-        self.resume(driver, key, now);
-    }
-
-    /// The last answer is out: nothing more is sent, and what the peer still says is not heard.
-    fn end_http(&mut self, driver: &mut D, key: Key, now: Now) {
-        let Some(publisher) = self.take_publisher(key) else { return };
-        self.kept_bytes -= publisher.kept_bytes();
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let half_closed = driver.is_flushed(&connection.socket);
-        if half_closed {
-            driver.half_close(&connection.socket);
-        }
-        connection.protocol = Protocol::Ending(End { socket: false, half_closed });
-        self.wheel.set(key.slot, now.steady_us + LINGER_US);
     }
 
     /// A connection that speaks HTTP may have been silent for too long.
