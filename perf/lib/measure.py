@@ -24,8 +24,8 @@ LOAD_SECONDS_MAX = 60
 # Before each slice, what does not count, in seconds: after a pause all is cold. With 10 ms of it slices of 50 ms of A cost 20 % less
 # where the same server had been measured a moment before, and in D the kernel acknowledges the first 16 events one by one.
 LEAD_IN_SECONDS = 0.05
-# Rivals that no bar of the workload names run with every so manieth start only: a whole run takes eleven
-# to twelve minutes.
+# Rivals that no bar of the workload names run with every so manieth start only: a whole run takes thirteen
+# minutes.
 STARTS_PER_TURN = 4
 # After these the next slice would be another workload, or wait for what does not come.
 ENDING_FAULTS = ["lost", "closed"]

@@ -19,8 +19,8 @@ pub trait Core {
     /// through, in the order of the shard's plan.
     fn accepted(&mut self, set: &Readiness, socket: OwnedFd, peer: SocketAddr, door: usize, now: Now);
 
-    /// The descriptor that was added under `token` has changed. Answers may go out between two readies. A token may be one that was removed earlier in the
-    /// same turn; the generation in it tells.
+    /// The descriptor that was added under `token` has changed. A token may be one that was removed earlier in the
+    /// same turn; the generation in it tells. Answers may go out between two readies.
     fn ready(&mut self, set: &Readiness, token: u64, what: Ready, now: Now);
 
     /// Looks into all mail lanes, once per turn; answers whether something was there.
