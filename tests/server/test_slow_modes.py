@@ -1,6 +1,7 @@
 """Slow consumers by the channel's option (contract 10): disconnect, drop_oldest, conflate; gaps are told; nobody waits."""
 
 import json
+import signal
 
 import pytest
 
@@ -62,6 +63,23 @@ async def test_drop_oldest_keeps_the_newest_and_tells_the_gap(courier):
     assert all(gap["channel"] == "drop.a" for gap in messages if gap["type"] == "gap")
     assert courier.publish("drop.a", {"n": "end"})["clients_reached"] == 1
     assert peer.body() == {"n": "end"}, "the socket was never closed"
+
+
+async def test_what_was_lost_is_told_before_a_stop_closes_a_socket_that_took_nothing(start_courier):
+    """The gap waited for the socket to take bytes again, and was never told when the server stopped before that."""
+    courier = start_courier(SETTINGS | {"shutdown.grace": 0}, config=CONFIG)
+    peer = stalled(courier, "drop.a")
+    ids = await flood(courier, "drop.a")
+    courier.signal(signal.SIGTERM)
+    assert wait_until(lambda: courier.get("/channels").json()["channels"].get("drop.a", 0) == 0), "it ends, unread"
+    messages = []
+    while (frame := peer.next()).opcode != CLOSE:
+        messages.append(json.loads(frame.payload))
+    got = {offset(event["id"]) for event in events(messages)}
+    lost = {offset(position) for position in ids} - got
+    assert lost and lost <= told_lost(messages), "every loss is told"
+    assert messages[-1]["type"] == "shutdown" and frame.code == 1001
+    assert courier.wait_exit() == 0
 
 
 async def test_drop_oldest_loses_only_of_the_one_that_is_slow(courier, clients):

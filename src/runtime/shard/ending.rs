@@ -16,9 +16,10 @@ use crate::wire::websocket::close::write_close;
 use std::net::IpAddr;
 
 impl<D: Driver> Shard<D> {
-    /// Sends what is queued and a close frame, then waits for the peer to go. `counted`: it is one of the sockets
-    /// that the census counts.
+    /// Sends what is queued and a close frame, then waits for the peer to go. What it lost and was not told of, as its
+    /// socket took nothing, is told before. `counted`: it is one of the sockets that the census counts.
     pub(super) fn end_socket(&mut self, key: Key, reason: Reason, counted: bool, now: Now) {
+        self.tell_gaps(key);
         self.hub.retire(key, now.steady_us);
         if self.is_stream(key) {
             return self.end_quietly(key, counted, now);

@@ -267,9 +267,7 @@ impl<D: Driver> Shard<D> {
             // Nothing is sent before it opens.
             Protocol::Opening(_) => {}
             Protocol::Socket(_) => {
-                for gap in self.hub.take_gaps(key) {
-                    self.tell_gap(&gap);
-                }
+                self.tell_gaps(key);
                 self.hub.writable(key);
             }
         }

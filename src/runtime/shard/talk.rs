@@ -282,6 +282,13 @@ impl<D: Driver> Shard<D> {
         true
     }
 
+    /// Tells a slow subscriber of all that it lost so far.
+    pub(super) fn tell_gaps(&mut self, key: Key) {
+        for gap in self.hub.take_gaps(key) {
+            self.tell_gap(&gap);
+        }
+    }
+
     /// Events were lost for a slow subscriber.
     pub(super) fn tell_gap(&mut self, gap: &GapTold) {
         let dialect = self.dialect_at(gap.member);
