@@ -1,7 +1,9 @@
 """TLS (contract 2, 17): who may speak it and how, what goes through it, and what becomes of those who do not."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from support import replies
 from support.frames import CLOSE, ScriptedPeer
 from support.process import run_to_end, wait_until
+from support.records import Memory
 from support.tls import Authority, both_ports, openssl, settings, tls_stats
 from support.web import RawConnection, encode_request
 
@@ -43,6 +47,20 @@ def get(connection: RawConnection, target: str = "/health/live"):
 def s_client(port: int, *arguments, given: bytes = b"", check: bool = False):
     done = openssl("s_client", "-connect", f"127.0.0.1:{port}", *arguments, given=given, check=check)
     return done.returncode, done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+
+
+def bytes_taken_at_once(receive_buffer: int) -> int:
+    """What the kernel takes of somebody who writes to a peer that does not read."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        peer.connect(server.getsockname())
+        writer, _ = server.accept()
+        with writer, contextlib.suppress(BlockingIOError):
+            writer.setblocking(False)
+            taken = 0
+            while True:
+                taken += writer.send(bytes(128 << 10))
+    return taken
 
 
 class TestClients:
@@ -270,6 +288,41 @@ class TestLarge:
         for _ in range(12):
             numbers.append(json.loads(reader.message().payload)["n"])
         assert numbers == list(range(12))
+
+    @pytest.mark.parametrize("end", ["close_notify", "shutdown", "stop"])
+    def test_an_answer_comes_whole_to_who_asked_and_ended(self, start_tls, authority, end):
+        """Answers of all lengths around what the kernel takes at once. Those whose last record had to wait for room were
+        cut: the server thought that they were out, and let go of a peer that sends no more, or stopped."""
+        courier = start_tls(more="channel_options: [{match: '**', history: {size: 1000, ttl: 3600}}]\n")
+        step = 50_000  # the last record is one of those of 128 KiB
+        middle = bytes_taken_at_once(receive_buffer=4096) // step
+        for n in range(middle + 8):
+            courier.publish("long", {"n": n, "fill": "x" * step})
+        peers = {}
+        for limit in range(middle - 8, middle + 8):
+            connection = RawConnection(courier.tls_port, receive_buffer=4096)
+            peers[limit] = peer = Memory(connection.socket, authority.context()).handshake()
+            peer.send(encode_request("GET", f"/history/long?limit={limit}"))
+            peer.begun = peer.receive()  # what the kernel took of it went out in one turn
+            if end == "close_notify":
+                with pytest.raises(ssl.SSLWantReadError):
+                    peer.tls.unwrap()
+                connection.socket.sendall(peer.outgoing.read())
+            if end != "stop":
+                connection.socket.shutdown(socket.SHUT_WR)
+        if end == "stop":
+            courier.signal(signal.SIGTERM)
+        # Those of which Courier itself still has a part come first: a stop waits for them in any case.
+        for limit, peer in reversed(peers.items()):
+            peer.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)
+            answer = peer.begun
+            while (reply := replies.parse(answer, method="GET")) is None:
+                part = peer.receive()
+                assert part, f"{limit}: cut after {len(answer)} bytes"
+                answer += part
+            assert len(reply[0].json()["events"]) == limit
+        if end == "stop":
+            assert courier.wait_exit() == 0
 
 
 class TestSettings:

@@ -63,7 +63,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// The last answer is out: nothing more is sent, and what the peer still says is not heard.
-    fn end_http(&mut self, driver: &mut D, key: Key, now: Now) {
+    pub(super) fn end_http(&mut self, driver: &mut D, key: Key, now: Now) {
         let Some(publisher) = self.take_publisher(key) else { return };
         self.kept_bytes -= publisher.kept_bytes();
         let Some(connection) = self.connections.get_mut(key) else { return };

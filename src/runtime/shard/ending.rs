@@ -125,15 +125,16 @@ impl<D: Driver> Shard<D> {
     }
 
     /// The peer sends no more. A publisher may still read its answers; a socket is gone.
-    pub(super) fn ended_by_peer(&mut self, key: Key, now: Now) {
+    pub(super) fn ended_by_peer(&mut self, driver: &mut D, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if let Protocol::Http(publisher) = &mut connection.protocol
-            && !publisher.is_drained()
-        {
-            publisher.closing = true;
-            return;
+        let is_flushed = driver.is_flushed(&connection.socket);
+        match &mut connection.protocol {
+            Protocol::Http(publisher) if !publisher.is_drained() => publisher.closing = true,
+            Protocol::Http(_) if !is_flushed => self.end_http(driver, key, now),
+            // Its last answer is on its way still.
+            Protocol::Ending(end) if !end.socket && !is_flushed => {}
+            _ => self.forget(key, now),
         }
-        self.forget(key, now);
     }
 
     /// Removes a connection, whatever it was doing.
@@ -188,7 +189,7 @@ impl<D: Driver> Shard<D> {
         if stage == Stage::Done {
             return;
         }
-        if !self.stage_done && self.is_through(stage) {
+        if !self.stage_done && self.is_through(driver, stage) {
             self.stage_done = true;
             if self.shared.drain.arrive(stage) {
                 self.shared.ring_all();
@@ -205,24 +206,29 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Whether this shard has done its part of a stage. Looks at every connection, in a stop only.
-    pub(super) fn is_through(&self, stage: Stage) -> bool {
-        let none = |holds: fn(&Protocol) -> bool| self.connections.iter().all(|(_, c)| !holds(&c.protocol));
+    pub(super) fn is_through(&self, driver: &D, stage: Stage) -> bool {
+        let none = |holds: fn(&D, &Connection<D::Socket>) -> bool| {
+            self.connections.iter().all(|(_, connection)| !holds(driver, connection))
+        };
         match stage {
             Stage::Settling => {
-                let opening = |protocol: &Protocol| matches!(protocol, Protocol::Opening(_));
-                self.hub.pending() == 0 && self.hub.post.is_empty() && none(opening)
+                let is_opening = |_: &D, c: &Connection<_>| matches!(c.protocol, Protocol::Opening(_));
+                self.hub.pending() == 0 && self.hub.post.is_empty() && none(is_opening)
             }
             Stage::Parting => {
-                let owed = |protocol: &Protocol| match protocol {
-                    Protocol::Http(publisher) => !publisher.is_drained(),
-                    // One that was turned away counts as no socket, and is told why all the same.
-                    Protocol::Ending(end) => !end.half_closed,
-                    Protocol::Opening(_) | Protocol::Socket(_) => false,
-                };
-                self.sockets == 0 && none(owed)
+                self.sockets == 0
+                    && none(|driver, c| match &c.protocol {
+                        Protocol::Http(publisher) => !publisher.is_drained() || !driver.is_flushed(&c.socket),
+                        // One that was turned away counts as no socket, and is told why all the same.
+                        Protocol::Ending(end) => !end.half_closed,
+                        Protocol::Opening(_) | Protocol::Socket(_) => false,
+                    })
             }
             // A request may have come after this shard had said that it was through: no answer is cut in two.
-            Stage::Done => none(|protocol| matches!(protocol, Protocol::Http(p) if p.out.len() > p.out_sent)),
+            Stage::Done => none(|driver, c| {
+                let Protocol::Http(publisher) = &c.protocol else { return false };
+                publisher.out.len() > publisher.out_sent || !driver.is_flushed(&c.socket)
+            }),
             Stage::Serving => false,
         }
     }

@@ -54,7 +54,7 @@ impl<D: Driver> Shard<D> {
                 Received::Empty => return,
                 Received::End => {
                     self.take_in_read(driver, now);
-                    return self.ended_by_peer(key, now);
+                    return self.ended_by_peer(driver, key, now);
                 }
                 Received::More(n) => (n, false),
                 Received::Bytes(n) => (n, n < READ_BYTES && !hangup),

@@ -410,7 +410,7 @@ impl<D: Driver> Shard<D> {
                 || self.has_suspects()
                 || !self.hub.post.is_empty(),
             done: self.stage == Stage::Done
-                && (self.is_through(Stage::Done) && driver.log_is_idle() || self.drain_is_late(now)),
+                && (self.is_through(driver, Stage::Done) && driver.log_is_idle() || self.drain_is_late(now)),
         }
     }
 
