@@ -3,10 +3,12 @@
 import json
 import signal
 import socket
+import ssl
 
 import pytest
 
 from support.frames import ScriptedPeer
+from support.tls import Authority, both_ports, settings
 from support.web import RawConnection, encode_publish
 
 PEERS_PER_KIND = 40
@@ -22,21 +24,36 @@ def event_of(number: int) -> dict:
 def send_what_fits(connection: RawConnection, data: bytes) -> bytes:
     """Answers what is left."""
     connection.socket.setblocking(False)
-    sent = connection.socket.send(data)
+    sent = 0
+    try:
+        while sent < len(data):
+            sent += connection.socket.send(data[sent:])
+    except (BlockingIOError, ssl.SSLWantWriteError):
+        pass
     connection.socket.settimeout(10)
     return data[sent:]
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
 @pytest.mark.parametrize("shards", [1, 2])
-async def test_what_all_say_while_the_server_sleeps_is_answered_to_each(start_courier, channel, clients, shards):
-    hub = start_courier({"shards": shards})
+async def test_what_all_say_while_the_server_sleeps_is_answered_to_each(
+    start_courier, channel, clients, tmp_path, shards, encrypted
+):
+    context = None
+    if encrypted:
+        authority = Authority(tmp_path)
+        hub = both_ports(start_courier({"shards": shards}, config=settings(authority.sign("localhost"))))
+        context = authority.context()
+    else:
+        hub = start_courier({"shards": shards})
+    port = hub.tls_port if encrypted else hub.port
     other = f"{channel}.other"
     heard = await clients.python(hub.socket_url(f"/ws/{channel}"))
     heard_elsewhere = await clients.python(hub.socket_url(f"/ws/{other}"))
     begin, end, babble, vanish, pipeline = (
-        [RawConnection(hub.port) for _ in range(PEERS_PER_KIND)] for _ in range(5)
+        [RawConnection(port, context=context) for _ in range(PEERS_PER_KIND)] for _ in range(5)
     )
-    talk = [ScriptedPeer(hub.port, f"/ws/{channel}.talk") for _ in range(PEERS_PER_KIND)]
+    talk = [ScriptedPeer(port, f"/ws/{channel}.talk", context=context) for _ in range(PEERS_PER_KIND)]
     # Nothing can be sent behind the end of the second kind: what it says has to fit.
     small = range(PEERS_PER_KIND, 2 * PEERS_PER_KIND)
     said = [{"n": n} if n in small else event_of(n) for n in range(4 * PEERS_PER_KIND)]
@@ -47,7 +64,8 @@ async def test_what_all_say_while_the_server_sleeps_is_answered_to_each(start_co
     for n in range(PEERS_PER_KIND):
         begin[n].send(begun[n][:BEGINNING_BYTES])
         left.append(send_what_fits(pipeline[n], first[n] + second[n]))
-        end[n].send(ended[n]).socket.shutdown(socket.SHUT_WR)
+        # Of the bytes, also where there are records: to read on must remain possible.
+        socket.socket.shutdown(end[n].send(ended[n]).socket, socket.SHUT_WR)
         babble[n].send(NO_REQUEST)
         vanish[n].send(encode_publish(other, b'{"n":1}')).reset()
         talk[n].text("ping").text('{"type":"ping"}')
