@@ -5,7 +5,7 @@ import json
 import socket
 import time
 
-from support.frames import ScriptedPeer
+from support.frames import CONTINUATION, PING, PONG, TEXT, ScriptedPeer
 from support.process import wait_until
 from support.web import RawConnection
 
@@ -95,6 +95,27 @@ def test_what_is_unfinished_is_bounded_over_all_shards(start_courier):
     with RawConnection(courier.port) as peer:
         peer.send(head + b" " * 999_990 + b'{"n":1}   ')
         assert peer.reply("POST").status == 200, "what is answered is kept no more"
+
+
+def test_a_message_whose_fragments_came_whole_is_unfinished_all_the_same(start_courier):
+    """Of eight unfinished messages four fit the bound, and who sends more is closed.
+
+    A fragment that ended where a read ended was counted but not judged: such sockets kept as much as they liked.
+    """
+    limits = {"max_event_size": 1000, "max_message_size": 1000, "limits.unfinished_bytes": 4000}
+    courier = start_courier(limits)
+    held = [ScriptedPeer(courier.port, f"/ws/c{number}") for number in range(4)]
+    late = [ScriptedPeer(courier.port, f"/ws/c{number}") for number in range(4)]
+    start = b'{"type":"' + b"x" * 891
+    for peer in held:
+        assert peer.frame(TEXT, start, final=False).frame(PING).next().opcode == PONG
+    for peer in late:
+        peer.frame(TEXT, start, final=False).fails_with(1013)
+    assert counted(courier, "overloads") == 4
+    for peer in held:
+        assert json.loads(peer.frame(CONTINUATION, b'"}').message().payload)["size_bytes"] == 902
+    again = ScriptedPeer(courier.port, "/ws/c0")
+    assert again.frame(TEXT, start, final=False).frame(PING).next().opcode == PONG, "what is done is kept no more"
 
 
 def counted(courier, name: str) -> int:
