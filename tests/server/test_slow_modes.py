@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from support.flood import EVENTS_BEYOND_BUFFERS, FILL, SMALL_BUFFER_BYTES, flood, offset
-from support.frames import CLOSE, PeerClosed
+from support.frames import CLOSE, PING, PONG, TEXT, PeerClosed, close_payload, encode
 from support.process import wait_until
 from support.speakers import V1, Speaker
 from support.sse import EventStream
@@ -18,6 +18,7 @@ channel_options:
   - {match: 'keep.**', slow: conflate}
 """
 OUTBOX_EVENTS = 64
+ANSWERS_BYTES_MAX = 64 << 10  # of answers that wait for one who asks and does not read
 SETTINGS = {"outbox.events": OUTBOX_EVENTS, "outbox.bytes": 16 << 20}
 pytestmark = pytest.mark.serial
 
@@ -101,6 +102,23 @@ async def test_drop_oldest_without_a_dialect_that_tells(courier):
     while not numbers or numbers[-1] != EVENTS_BEYOND_BUFFERS - 1:
         numbers.append(peer.event()["n"])
     assert numbers == sorted(set(numbers)) and len(numbers) < EVENTS_BEYOND_BUFFERS
+
+
+async def test_close_is_answered_however_many_answers_wait(courier):
+    """The answer to a close found no room among those that waited already, and the socket ended without a close frame."""
+    peer = Speaker(courier.port, "/ws/drop.a", receive_buffer=SMALL_BUFFER_BYTES)
+    await flood(courier, "drop.a")  # its socket takes nothing any more
+    pongs = ANSWERS_BYTES_MAX // len(encode(TEXT, b"pong", mask=None))
+    assert ANSWERS_BYTES_MAX - pongs * len(encode(TEXT, b"pong", mask=None)) == 4
+    peer.frame(PING).send(encode(TEXT, b"ping") * pongs)
+    peer.frame(CLOSE, close_payload(1000))  # its answer has 4 bytes, and there are 2
+    assert wait_until(lambda: courier.get("/stats").json()["channels"]["drop.a"]["active_clients"] == 0)
+    frames = []
+    while not frames or frames[-1].opcode != CLOSE:
+        frames.append(peer.next())
+    assert frames[-1].code == 1000
+    assert sum(frame.opcode == PONG or frame.payload == b"pong" for frame in frames) == 1 + pongs
+    assert peer.ends()
 
 
 async def test_conflate_keeps_the_latest_of_each_key(courier):

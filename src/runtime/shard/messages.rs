@@ -118,10 +118,11 @@ impl<D: Driver> Shard<D> {
             self.hub.counters.client_messages += 1;
         }
         if act == Act::PeerClosed {
-            // Its events go before the answer to its close.
+            // Its events go before the answer to its close. For that there is room, however many answers wait: else the socket
+            // would end without it (seed 136888 of the simulation).
             self.hub.retire(key, now.steady_us);
-        }
-        if !self.answer.is_empty() {
+            self.hub.push_last(key, &self.answer);
+        } else if !self.answer.is_empty() {
             self.hub.push_control(key, &self.answer);
         }
         match act {
