@@ -148,8 +148,20 @@ pub struct Batch {
     pub mail: Vec<Mail>,
     /// What of it counts against the lane's bound.
     pub load: Load,
-    /// Some event is not NORMAL.
+    /// Some event behind what is sealed is not NORMAL.
     mixed: bool,
+    /// So much of the mail is passed by nothing that comes later.
+    sealed: usize,
+}
+
+impl Batch {
+    /// Puts the more urgent first.
+    fn sort(&mut self) {
+        let later = &mut self.mail[self.sealed..];
+        for run in later.chunk_by_mut(|one, other| one.priority().is_some() && other.priority().is_some()) {
+            run.sort_by_key(|mail| mail.priority().map(Reverse));
+        }
+    }
 }
 
 /// The mail of a turn that has not been handed to the lanes yet, by destination.
@@ -186,6 +198,14 @@ impl Post {
         batch.mail.push(mail);
     }
 
+    /// What waits is passed by nothing that comes later: of one channel, urgency is about to mean another thing.
+    pub(super) fn seal(&mut self) {
+        for batch in self.outgoing.iter_mut().filter(|batch| batch.mixed) {
+            batch.sort();
+            (batch.mixed, batch.sealed) = (false, batch.mail.len());
+        }
+    }
+
     /// Other bounds from now on.
     pub(super) fn set_bounds(&mut self, bounds: LaneBounds) {
         self.bounds = bounds;
@@ -203,11 +223,7 @@ impl Post {
             return None;
         }
         if batch.mixed {
-            for run in
-                batch.mail.chunk_by_mut(|one, other| one.priority().is_some() && other.priority().is_some())
-            {
-                run.sort_by_key(|mail| mail.priority().map(Reverse));
-            }
+            batch.sort();
         }
         // The next turn will hold about as much.
         let next = Batch { mail: Vec::with_capacity(batch.mail.len()), ..Batch::default() };
@@ -217,6 +233,9 @@ impl Post {
     /// Puts back a batch that found its lane full; it goes before all later mail.
     pub fn put_back(&mut self, shard: usize, mut batch: Batch) {
         let later = std::mem::take(&mut self.outgoing[shard]);
+        if later.sealed > 0 {
+            batch.sealed = batch.mail.len() + later.sealed;
+        }
         batch.mail.extend(later.mail);
         batch.load.events += later.load.events;
         batch.load.bytes += later.load.bytes;
@@ -254,41 +273,54 @@ mod tests {
         assert!(post.is_empty());
     }
 
-    #[test]
-    fn the_more_urgent_goes_first_but_not_past_a_join() {
-        let mut post = Post::new(2, LaneBounds { events_max: 10, bytes_max: 1000 });
+    /// Mail of the kind that a word like `9name` says.
+    fn mail_of(word: &str) -> Mail {
         let (channel, key) = (Channel::parse("a").unwrap(), Key { slot: 0, generation: 1 });
-        let join = || Mail::Join {
-            channel: channel.clone(),
-            slot: key,
-            member: key,
-            tag: 0,
-            ephemeral: false,
-            in_order: false,
-            from: None,
-        };
-        for word in ["5a", "9b", "ack", "5c", "join", "1d", "10e", "10f"] {
-            let (priority, name) = word.split_at(word.find(|c: char| !c.is_ascii_digit()).unwrap());
-            post.push(
-                1,
-                match name {
-                    "join" => join(),
-                    "ack" => Mail::Reached { key, reached: 0, dropped: 0 },
-                    name => {
-                        let extras =
-                            Extras { priority: Priority::word(priority).unwrap(), ..Extras::default() };
-                        let event = Event::new(name, &Facts::default(), Some(Box::new(extras)), 0);
-                        Mail::Publish { channel: channel.clone(), event, ticket: Ticket { shard: 0, key } }
-                    }
-                },
-            );
+        let (priority, name) = word.split_at(word.find(|c: char| !c.is_ascii_digit()).unwrap());
+        match name {
+            "join" => {
+                let (tag, ephemeral, in_order, from) = (0, false, false, None);
+                Mail::Join { channel, slot: key, member: key, tag, ephemeral, in_order, from }
+            }
+            "ack" => Mail::Reached { key, reached: 0, dropped: 0 },
+            name => {
+                let extras = Extras { priority: Priority::word(priority).unwrap(), ..Extras::default() };
+                let event = Event::new(name, &Facts::default(), Some(Box::new(extras)), 0);
+                Mail::Publish { channel, event, ticket: Ticket { shard: 0, key } }
+            }
         }
+    }
+
+    fn names(batch: &Batch) -> String {
         let name = |mail: &Mail| match mail.event() {
             Some(event) => event.text().to_owned(),
             None if mail.priority().is_some() => "ack".to_owned(),
             None => "join".to_owned(),
         };
-        let order: Vec<String> = post.take(1).unwrap().mail.iter().map(name).collect();
-        assert_eq!(order.join(" "), "b a ack c join e f d");
+        batch.mail.iter().map(name).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_more_urgent_goes_first_but_not_past_a_join() {
+        let mut post = Post::new(2, LaneBounds { events_max: 10, bytes_max: 1000 });
+        for word in ["5a", "9b", "ack", "5c", "join", "1d", "10e", "10f"] {
+            post.push(1, mail_of(word));
+        }
+        assert_eq!(names(&post.take(1).unwrap()), "b a ack c join e f d");
+    }
+
+    #[test]
+    fn what_is_sealed_is_passed_by_nothing_even_when_it_comes_back() {
+        let mut post = Post::new(2, LaneBounds { events_max: 10, bytes_max: 1000 });
+        ["1a", "4b"].into_iter().for_each(|word| post.push(1, mail_of(word)));
+        post.seal();
+        ["5c", "9d"].into_iter().for_each(|word| post.push(1, mail_of(word)));
+        let batch = post.take(1).unwrap();
+        assert_eq!(names(&batch), "b a d c");
+        post.put_back(1, batch);
+        post.push(1, mail_of("10e"));
+        assert_eq!(names(&post.take(1).unwrap()), "b a e d c");
+        ["1a", "4b"].into_iter().for_each(|word| post.push(1, mail_of(word)));
+        assert_eq!(names(&post.take(1).unwrap()), "b a", "the next batch is sorted from its beginning");
     }
 }

@@ -231,7 +231,9 @@ impl Hub {
                 let (who, remote) = (ConnectionId::new(from, member), Some((from as u16, slot)));
                 let outcome = self.let_in(&channel, remote, who, ephemeral, start, now_us);
                 let outcome = outcome.map(|(owned, standing)| {
-                    self.channels.at(owned).in_order |= in_order;
+                    if in_order && !std::mem::replace(&mut self.channels.at(owned).in_order, true) {
+                        self.post.seal();
+                    }
                     standing
                 });
                 self.post.push(from, Mail::Joined { slot, member, tag, outcome });

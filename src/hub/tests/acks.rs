@@ -98,6 +98,36 @@ fn from_another_shard_too_they_come_in_order_whatever_their_priority() {
     }
 }
 
+/// The first of them made all events of the channel as urgent as each other, in the midst of a turn: what had been sent on to a
+/// third shard before that was passed by what came later and was less urgent (seed 111838 of the simulation).
+#[test]
+fn what_was_sent_on_before_the_first_joins_is_not_passed_by_what_is_less_urgent() {
+    let mut story = Story::new(Options { shards: 3, ..framing(10, 4) });
+    let name = (0..).map(|n| format!("a.{n}")).find(|name| Channel::owner(name, 3) == 0).unwrap();
+    let Story { hub, pipes } = &mut story;
+    let join = |hub: &mut Hub, from, in_order| {
+        let (channel, slot, member) = (Channel::parse(&name).unwrap(), key(0), key(0));
+        let mail = Mail::Join { channel, slot, member, tag: 0, ephemeral: false, in_order, from: None };
+        hub.receive(from, mail, 0, &mut Pipes::default());
+    };
+    join(hub, 1, false);
+    hub.post.take(1);
+    for (kind, number) in [("low", 4), ("high", 9), ("", 0), ("later", 6), ("lowest", 1)] {
+        if number == 0 {
+            join(hub, 2, true);
+            continue;
+        }
+        let text = format!(r#"{{"type":"{kind}"}}"#);
+        let event = Event::new(&text, &Facts::read(&text).unwrap(), Some(Box::new(priority(number))), 0);
+        hub.publish(&name, event, Origin { connection: key(9), request: 0, item: 0 }, 0, pipes);
+    }
+    let sent = hub.post.take(1).unwrap().mail.into_iter().filter_map(|mail| match mail {
+        Mail::Deliver { event, .. } => event.kind().map(str::to_owned),
+        _ => None,
+    });
+    assert_eq!(sent.collect::<Vec<_>>(), ["high", "low", "later", "lowest"]);
+}
+
 #[test]
 fn it_comes_again_until_it_came_as_often_as_it_may_and_then_it_is_a_letter() {
     let mut story = story(10, 4);
