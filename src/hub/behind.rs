@@ -200,7 +200,7 @@ impl Subscriptions {
             None => Outbox::default().room_for_past(&self.bounds)?,
             Some(outbox) => {
                 let room = outbox.room_for_past(&self.bounds);
-                outbox.parked = room.is_none();
+                outbox.parked |= room.is_none(); // Another may wait still.
                 room?
             }
         };

@@ -49,7 +49,7 @@ pub struct Outbox {
     pub(super) blocked: bool,
     /// Listed for the flush at the end of the turn.
     pub(super) dirty: bool,
-    /// A subscription that catches up waits for room.
+    /// A subscription that catches up waits for room, until a flush lists all that do.
     pub(super) parked: bool,
     /// Given up: takes no more events.
     pub(super) cut: bool,

@@ -156,6 +156,25 @@ fn subscriptions_that_overlap_bring_an_event_once_while_one_of_them_catches_up()
     assert_eq!(story.settle(0), "a-4[y]");
 }
 
+/// What is live sends a full queue off in the midst of a turn. One of two that caught up went on in that room, and the other,
+/// which had waited for it, never heard of it (seed 56627 of the simulation).
+#[test]
+fn who_waits_for_room_is_not_forgotten_when_another_finds_some_first() {
+    let mut story = Story::new(keeping(0, 1, 100));
+    story.say_often(13);
+    story.publish("b", "x", Extras::default(), 0);
+    story.join(0, 0, &behind("a", 0));
+    story.join(0, 1, &behind("b", 0));
+    story.join(0, 2, &Wish { form: Form(1), ..Wish::channel("c") });
+    story.hub.begin(key(0), 0..2);
+    story.hub.replay(0);
+    (0..3).for_each(|_| drop(story.publish("c", "x", Extras::default(), 0)));
+    let expected = numbers(1, 6) + "c-1[x]c-2[x]c-3[x]" + &numbers(7, 13) + "b-1[x]";
+    assert_eq!(story.settle(0), expected);
+    story.publish("b", "x", Extras::default(), 0);
+    assert_eq!(story.settle(0), "b-2[x]");
+}
+
 /// What is live for one subscription is left out by the one that catches up, whichever came first, and also when the first
 /// has left before the past was read as far: such events came twice.
 #[test]
