@@ -59,6 +59,7 @@ pub struct Publisher {
     needed: usize,
     chunked: Option<Box<ChunkedRequest>>,
     in_body: bool,
+    /// When the last request came or the one under way began, or when the peer last took some of its answers.
     since_us: u64,
     slots: VecDeque<Slot>,
     first: u32,
@@ -343,6 +344,15 @@ impl Publisher {
         self.ask_for_body();
     }
 
+    /// The socket has taken a part of the answers, and there are more: a peer that reads them, if slowly, is not silent.
+    /// A request that is under way has its own time, but for one whose rest waits in the socket because of the answers.
+    #[cold]
+    pub fn sent_some(&mut self, now_us: u64) {
+        if self.is_paused() || self.needed == 0 && !self.in_body {
+            self.since_us = now_us;
+        }
+    }
+
     /// What the time says.
     pub fn silence(&self, options: &Options, now_us: u64) -> Silence {
         if !self.slots.is_empty() {
@@ -372,22 +382,4 @@ fn too_large<'b>(length: u64, head: &Head<'b>, options: &Options) -> Next<'b> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::tests_support::options;
-
-    #[test]
-    fn a_connection_that_was_refused_for_good_is_not_refused_again_for_its_silence() {
-        let options = options();
-        let mut publisher = Publisher::new(0);
-        let half = b"POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
-        assert!(matches!(publisher.next(half, None, &mut Head::default(), &options, 0), Next::Wait));
-        assert_eq!(publisher.silence(&options, options.body_us), Silence::Timeout);
-        publisher.refuse(
-            &Form::broken(),
-            &Refusal::new(503, "Server overloaded", "later"),
-            &Letterhead::undated(JSON),
-        );
-        assert_eq!(publisher.silence(&options, options.body_us), Silence::Idle);
-    }
-}
+mod tests;

@@ -39,14 +39,17 @@ impl<D: Driver> Shard<D> {
             return;
         }
         if publisher.out.len() > publisher.out_sent {
-            match driver.send(&connection.socket, &publisher.out[publisher.out_sent..]) {
+            let sent = match driver.send(&connection.socket, &publisher.out[publisher.out_sent..]) {
                 Sent::Gone => return self.forget(key, now),
-                Sent::Bytes(n) => publisher.out_sent += n,
-            }
+                Sent::Bytes(n) => n,
+            };
+            publisher.out_sent += sent;
             publisher.blocked = publisher.out_sent < publisher.out.len();
             if !publisher.blocked {
                 publisher.out.clear();
                 publisher.out_sent = 0;
+            } else if sent > 0 {
+                publisher.sent_some(now.steady_us);
             }
         }
         if !publisher.blocked && publisher.closing && publisher.is_settled() {
