@@ -101,8 +101,9 @@ class TestPublishing:
         for pair in (foreign, ended):
             with pytest.raises((ssl.SSLError, ConnectionResetError, BrokenPipeError)):
                 Client(courier, authority, pair).publish("trade.btc")
-        stats = courier.stats()
-        assert stats["tls"]["failed"] == 2 and sum(shard["published"] for shard in stats["shards"]) == 0
+        # The peer is told before its connection goes, and is counted then.
+        assert wait_until(lambda: courier.stats()["tls"]["failed"] == 2)
+        assert sum(shard["published"] for shard in courier.stats()["shards"]) == 0
 
     def test_without_an_authority_no_certificate_is_asked_for_and_the_operator_is_told(self, start_guarded, authority, matcher):
         courier = start_guarded(MATCHER, client_ca=False)
