@@ -94,13 +94,13 @@ def test_slow_body_is_408(start_courier):
 
 def test_a_long_answer_comes_whole_to_who_reads_it_for_longer_than_a_body_may_take(start_courier):
     """The time of a peer that leaves answers in the server ran from its request on, however much it read meanwhile."""
-    courier = start_courier({"limits.head_timeout": 0.3, "limits.body_timeout": 2})
+    courier = start_courier({"limits.head_timeout": 0.3, "limits.body_timeout": 3})
     for n in range(24):
         assert courier.post("/publish/long", {"n": n, "fill": "x" * 1_000_000}).status == 200
     with RawConnection(courier.port, receive_buffer=4096) as slow:
         slow.send(encode_request("GET", "/history/long"))
         parts = []
-        for missing in 8 * [1_200_000] + [14_400_000]:
+        for missing in 12 * [1_200_000] + [9_600_000]:
             with RawConnection(courier.port) as clock:  # the time of a head passes
                 assert clock.send(b"GET /health HTTP/1.1\r\nHost:").reply().status == 408
             while missing and (part := slow.socket.recv(min(missing, 64 * KIB))):
@@ -108,6 +108,19 @@ def test_a_long_answer_comes_whole_to_who_reads_it_for_longer_than_a_body_may_ta
                 missing -= len(part)
         slow.unread = b"".join(parts)
         assert [event["event"]["n"] for event in slow.reply().json()["events"]] == list(range(24))
+
+
+def test_who_was_answered_for_good_and_goes_on_saying_something_goes(start_courier):
+    """Each byte that came told of room to send, too, and began the time anew in which the peer may close."""
+    courier = start_courier({"limits.head_timeout": 0.3})
+    with RawConnection(courier.port) as chatty:
+        chatty.send(encode_request("GET", "/health/live", headers={"Connection": "close"}))
+        assert chatty.reply().status == 200
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(40):
+                with RawConnection(courier.port) as clock:  # the time of a head passes
+                    assert clock.send(b"GET /health HTTP/1.1\r\nHost:").reply().status == 408
+                chatty.send(b"x")
 
 
 def test_limit_is_per_head_and_not_per_connection(start_courier):

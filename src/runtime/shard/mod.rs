@@ -258,6 +258,8 @@ impl<D: Driver> Shard<D> {
                 self.writers.push(key);
             }
             Protocol::Http(_) => {}
+            // Whatever the peer says is told as room too, and is no reason to wait longer for its end.
+            Protocol::Ending(end) if end.half_closed => {}
             Protocol::Ending(_) => {
                 // It reads still, if slowly.
                 self.wheel.set(key.slot, now.steady_us + requests::LINGER_US);
