@@ -83,6 +83,19 @@ async def test_what_was_lost_is_told_before_a_stop_closes_a_socket_that_took_not
     assert courier.wait_exit() == 0
 
 
+async def test_what_was_lost_is_told_before_the_close_of_a_peer_is_answered(courier):
+    peer = stalled(courier, "drop.a")
+    ids = await flood(courier, "drop.a")
+    peer.frame(CLOSE, close_payload(1000))
+    assert wait_until(lambda: courier.get("/channels").json()["channels"].get("drop.a", 0) == 0), "it ends, unread"
+    messages = []
+    while (frame := peer.next()).opcode != CLOSE:
+        messages.append(json.loads(frame.payload))
+    lost = {offset(position) for position in ids} - {offset(event["id"]) for event in events(messages)}
+    assert lost and lost <= told_lost(messages), "every loss is told"
+    assert frame.code == 1000 and peer.ends()
+
+
 async def test_drop_oldest_loses_only_of_the_one_that_is_slow(courier, clients):
     peer = stalled(courier, "drop.a")
     readers = [await clients.python(courier.socket_url("/ws/drop.a")) for _ in range(3)]

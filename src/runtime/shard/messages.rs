@@ -118,10 +118,13 @@ impl<D: Driver> Shard<D> {
             self.hub.counters.client_messages += 1;
         }
         if act == Act::PeerClosed {
-            // Its events go before the answer to its close. For that there is room, however many answers wait: else the socket
-            // would end without it (seed 136888 of the simulation).
+            // Its events, and what it lost of them, go before the answer to its close. For that there is room, however many
+            // answers wait: else the socket would end without it (seed 136888 of the simulation).
+            let answer = std::mem::take(&mut self.answer);
+            self.tell_gaps(key);
             self.hub.retire(key, now.steady_us);
-            self.hub.push_last(key, &self.answer);
+            self.hub.push_last(key, &answer);
+            self.answer = answer;
         } else if !self.answer.is_empty() {
             self.hub.push_control(key, &self.answer);
         }
