@@ -185,7 +185,8 @@ settings! {
     Limits {
         /// Seconds in which an HTTP head must arrive; later is answered 408.
         head_timeout_ms as "head_timeout": u64 = 10_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);
-        /// Seconds in which an HTTP body must arrive; later is answered 408.
+        /// Seconds in which an HTTP body must arrive; later is answered 408. A peer that takes nothing of its answers for so
+        /// long is closed.
         body_timeout_ms as "body_timeout": u64 = 10_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);
         /// Seconds for which an HTTP connection may stay open between requests.
         keep_alive_timeout_ms as "keep_alive_timeout": u64 = 75_000, Seconds(TIME_MS_MIN, TIME_MS_MAX);

@@ -65,7 +65,7 @@ pub struct Options {
     pub heartbeat: Heartbeat,
     /// A request's head must arrive within, in microseconds.
     pub head_us: u64,
-    /// Its body must arrive within, in microseconds after the head.
+    /// Its body must arrive within, in microseconds after the head; and of answers some must be taken within.
     pub body_us: u64,
     /// An idle connection is kept so long, in microseconds.
     pub keep_alive_us: u64,

@@ -344,22 +344,21 @@ impl Publisher {
         self.ask_for_body();
     }
 
-    /// The socket has taken a part of the answers, and there are more: a peer that reads them, if slowly, is not silent.
-    /// A request that is under way has its own time, but for one whose rest waits in the socket because of the answers.
-    #[cold]
-    pub fn sent_some(&mut self, now_us: u64) {
-        if self.is_paused() || self.needed == 0 && !self.in_body {
+    /// The socket has taken some of the answers: a peer that reads them, if slowly, is not silent. A request that is under
+    /// way has its own time, but for one whose rest waited in the socket because of the answers (`paused`).
+    pub fn sent_some(&mut self, paused: bool, now_us: u64) {
+        if paused || self.needed == 0 && !self.in_body {
             self.since_us = now_us;
         }
     }
 
-    /// What the time says.
-    pub fn silence(&self, options: &Options, now_us: u64) -> Silence {
+    /// What the time says. `owed`: the socket has not let go of all that was sent.
+    pub fn silence(&self, options: &Options, owed: bool, now_us: u64) -> Silence {
         if !self.slots.is_empty() {
             return Silence::Until(now_us + options.keep_alive_us);
         }
-        let stuck = self.out.len() > self.out_sent;
-        let (limit, verdict) = if self.closing {
+        let stuck = owed || self.out.len() > self.out_sent;
+        let (limit, verdict) = if self.closing || self.is_paused() {
             (options.body_us, Silence::Idle)
         } else if self.in_body {
             (options.body_us, Silence::Timeout)

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from support.tls import Authority, both_ports, openssl, settings, tls_stats
 from support.web import RawConnection, encode_request
 
 MIB = 1 << 20
+HISTORY = "channel_options: [{match: '**', history: {size: 1000, ttl: 3600}}]\n"
 HELLO_HEADER = b"\x16\x03\x01"
 
 
@@ -61,6 +63,25 @@ def bytes_taken_at_once(receive_buffer: int) -> int:
             while True:
                 taken += writer.send(bytes(128 << 10))
     return taken
+
+
+def askers(courier, authority) -> dict[int, Memory]:
+    """Peers that have asked for answers of all lengths around what the kernel takes at once, and read their beginnings.
+
+    Between two answers lies less than the 128 KiB that are encrypted at once: of some of them the last record has to wait.
+    """
+    step = 50_000
+    middle = bytes_taken_at_once(receive_buffer=4096) // step
+    assert 16 < middle < 600, "the system's tcp_wmem is one for which this test is not made"
+    for n in range(middle + 8):
+        courier.publish("long", {"n": n, "fill": "x" * step})
+    peers = {}
+    for limit in range(middle - 8, middle + 8):
+        connection = RawConnection(courier.tls_port, receive_buffer=4096)
+        peers[limit] = peer = Memory(connection.socket, authority.context()).handshake()
+        peer.send(encode_request("GET", f"/history/long?limit={limit}"))
+        peer.begun = peer.receive()  # what the kernel took of it went out in one turn
+    return peers
 
 
 class TestClients:
@@ -293,23 +314,15 @@ class TestLarge:
     def test_an_answer_comes_whole_to_who_asked_and_ended(self, start_tls, authority, end):
         """Answers of all lengths around what the kernel takes at once. Those whose last record had to wait for room were
         cut: the server thought that they were out, and let go of a peer that sends no more, or stopped."""
-        courier = start_tls(more="channel_options: [{match: '**', history: {size: 1000, ttl: 3600}}]\n")
-        step = 50_000  # the last record is one of those of 128 KiB
-        middle = bytes_taken_at_once(receive_buffer=4096) // step
-        for n in range(middle + 8):
-            courier.publish("long", {"n": n, "fill": "x" * step})
-        peers = {}
-        for limit in range(middle - 8, middle + 8):
-            connection = RawConnection(courier.tls_port, receive_buffer=4096)
-            peers[limit] = peer = Memory(connection.socket, authority.context()).handshake()
-            peer.send(encode_request("GET", f"/history/long?limit={limit}"))
-            peer.begun = peer.receive()  # what the kernel took of it went out in one turn
+        courier = start_tls(more=HISTORY)
+        peers = askers(courier, authority)
+        for peer in peers.values():
             if end == "close_notify":
                 with pytest.raises(ssl.SSLWantReadError):
                     peer.tls.unwrap()
-                connection.socket.sendall(peer.outgoing.read())
+                peer.raw.sendall(peer.outgoing.read())
             if end != "stop":
-                connection.socket.shutdown(socket.SHUT_WR)
+                peer.raw.shutdown(socket.SHUT_WR)
         if end == "stop":
             courier.signal(signal.SIGTERM)
         # Those of which Courier itself still has a part come first: a stop waits for them in any case.
@@ -323,6 +336,20 @@ class TestLarge:
             assert len(reply[0].json()["events"]) == limit
         if end == "stop":
             assert courier.wait_exit() == 0
+
+    def test_a_stop_waits_for_who_takes_nothing_as_long_as_an_answer_may_take(self, start_tls, authority):
+        """Where the session owed the last record it was as long as a connection may be idle, or the whole of a stop."""
+        courier = start_tls(more=HISTORY + "limits: {body_timeout: 1}\n")
+        peers = askers(courier, authority)
+        courier.signal(signal.SIGTERM)
+        assert courier.wait_exit(seconds=12) == 0, len(peers)
+
+    def test_who_resets_while_an_answer_is_owed_goes_at_once(self, start_tls, authority):
+        courier = start_tls(more=HISTORY + "limits: {body_timeout: 60}\n")
+        for peer in askers(courier, authority).values():
+            peer.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.raw.close()
+        assert wait_until(lambda: tls_stats(courier)["sockets"] == 0, seconds=4)
 
 
 class TestSettings:

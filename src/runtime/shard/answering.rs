@@ -3,7 +3,6 @@
 use super::super::driver::Driver;
 use super::Shard;
 use super::connection::{End, Protocol};
-use super::requests::LINGER_US;
 use crate::hub::Sent;
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
@@ -39,17 +38,19 @@ impl<D: Driver> Shard<D> {
             return;
         }
         if publisher.out.len() > publisher.out_sent {
-            let sent = match driver.send(&connection.socket, &publisher.out[publisher.out_sent..]) {
+            let paused = publisher.is_paused();
+            match driver.send(&connection.socket, &publisher.out[publisher.out_sent..]) {
                 Sent::Gone => return self.forget(key, now),
-                Sent::Bytes(n) => n,
-            };
-            publisher.out_sent += sent;
+                Sent::Bytes(0) => {}
+                Sent::Bytes(n) => {
+                    publisher.out_sent += n;
+                    publisher.sent_some(paused, now.steady_us);
+                }
+            }
             publisher.blocked = publisher.out_sent < publisher.out.len();
             if !publisher.blocked {
                 publisher.out.clear();
                 publisher.out_sent = 0;
-            } else if sent > 0 {
-                publisher.sent_some(now.steady_us);
             }
         }
         if !publisher.blocked && publisher.closing && publisher.is_settled() {
@@ -65,7 +66,7 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// The last answer is out: nothing more is sent, and what the peer still says is not heard.
+    /// The last answer is out, or the session has it: nothing more is sent, and what the peer still says is not heard.
     pub(super) fn end_http(&mut self, driver: &mut D, key: Key, now: Now) {
         let Some(publisher) = self.take_publisher(key) else { return };
         self.kept_bytes -= publisher.kept_bytes();
@@ -74,8 +75,9 @@ impl<D: Driver> Shard<D> {
         if half_closed {
             driver.half_close(&connection.socket);
         }
-        connection.protocol = Protocol::Ending(End { socket: false, half_closed });
-        self.wheel.set(key.slot, now.steady_us + LINGER_US);
+        let end = End { socket: false, half_closed };
+        self.wheel.set(key.slot, now.steady_us + end.patience_us(&self.options.session));
+        connection.protocol = Protocol::Ending(end);
     }
 
     /// Goes on with a connection that had too much waiting, if it has not any more.

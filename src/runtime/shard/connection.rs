@@ -1,7 +1,9 @@
 //! What a shard keeps of one connection: as little as it can, since most are idle.
 
+use super::requests::LINGER_US;
 use crate::event::{Channel, Form};
 use crate::hub::Standing;
+use crate::session::Options;
 use crate::session::command::{Ref, Subscribe, Target};
 use crate::session::publisher::Publisher;
 use crate::session::query::Wanted;
@@ -143,6 +145,14 @@ pub(super) struct End {
     pub socket: bool,
     /// Nothing more is sent.
     pub half_closed: bool,
+}
+
+impl End {
+    /// How long nothing may happen before the connection goes, in microseconds: the rest of an answer over HTTP has the time
+    /// of an answer.
+    pub fn patience_us(&self, options: &Options) -> u64 {
+        if self.socket || self.half_closed { LINGER_US } else { options.body_us }
+    }
 }
 
 impl<S> Connection<S> {

@@ -225,9 +225,12 @@ impl<D: Driver> Shard<D> {
                     })
             }
             // A request may have come after this shard had said that it was through: no answer is cut in two.
-            Stage::Done => none(|driver, c| {
-                let Protocol::Http(publisher) = &c.protocol else { return false };
-                publisher.out.len() > publisher.out_sent || !driver.is_flushed(&c.socket)
+            Stage::Done => none(|driver, c| match &c.protocol {
+                Protocol::Http(publisher) => {
+                    publisher.out.len() > publisher.out_sent || !driver.is_flushed(&c.socket)
+                }
+                Protocol::Ending(end) => !end.socket && !end.half_closed,
+                Protocol::Opening(_) | Protocol::Socket(_) => false,
             }),
             Stage::Serving => false,
         }

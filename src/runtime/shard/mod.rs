@@ -243,26 +243,30 @@ impl<D: Driver> Shard<D> {
     pub fn ready(&mut self, driver: &mut D, token: u64, what: super::core::Ready, now: Now) {
         let key = Key::from_u64(token);
         if what.writable() {
-            self.writable(key, now);
+            self.writable(driver, key, now);
         }
         if what.readable() {
             self.read(driver, key, what.hangup(), now);
         }
     }
 
-    fn writable(&mut self, key: Key, now: Now) {
+    fn writable(&mut self, driver: &D, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         match &mut connection.protocol {
             Protocol::Http(publisher) if publisher.blocked => {
                 publisher.blocked = false;
                 self.writers.push(key);
             }
+            // A session that owed something has got rid of some of it.
+            Protocol::Http(publisher) if driver.is_encrypted(&connection.socket) => {
+                publisher.sent_some(publisher.is_paused(), now.steady_us);
+            }
             Protocol::Http(_) => {}
             // Whatever the peer says is told as room too, and is no reason to wait longer for its end.
             Protocol::Ending(end) if end.half_closed => {}
-            Protocol::Ending(_) => {
+            Protocol::Ending(end) => {
                 // It reads still, if slowly.
-                self.wheel.set(key.slot, now.steady_us + requests::LINGER_US);
+                self.wheel.set(key.slot, now.steady_us + end.patience_us(&self.options.session));
                 self.hub.writable(key);
                 self.parting.push(key);
             }

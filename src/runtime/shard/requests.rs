@@ -141,7 +141,7 @@ impl<D: Driver> Shard<D> {
         if !publisher.is_drained() || publisher.closing {
             self.list_writer(key, &mut publisher);
         }
-        if let Silence::Until(until) = publisher.silence(&self.options.session, now.steady_us)
+        if let Silence::Until(until) = publisher.silence(&self.options.session, false, now.steady_us)
             && self.wheel.deadline(key.slot).is_none_or(|deadline| until < deadline)
         {
             self.wheel.set(key.slot, until);
@@ -272,11 +272,12 @@ impl<D: Driver> Shard<D> {
     }
 
     /// A connection that speaks HTTP may have been silent for too long.
-    pub(super) fn request_timer(&mut self, key: Key, now: Now) {
+    pub(super) fn request_timer(&mut self, driver: &D, key: Key, now: Now) {
         self.refresh_date(now);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Protocol::Http(publisher) = &mut connection.protocol else { return };
-        match publisher.silence(&self.options.session, now.steady_us) {
+        let owed = !driver.is_flushed(&connection.socket);
+        match publisher.silence(&self.options.session, owed, now.steady_us) {
             Silence::Until(until) => self.wheel.set(key.slot, until),
             Silence::Idle => self.forget(key, now),
             Silence::Timeout => {

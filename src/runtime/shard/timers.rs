@@ -32,7 +32,7 @@ impl<D: Driver> Shard<D> {
         let connection = self.connections.get_mut(key).expect("just found");
         match &connection.protocol {
             Protocol::Http(_) if driver.is_greeting(&connection.socket) => self.forget(key, now),
-            Protocol::Http(_) => self.request_timer(key, now),
+            Protocol::Http(_) => self.request_timer(driver, key, now),
             Protocol::Socket(_) => self.heartbeat(key, now),
             Protocol::Opening(_) | Protocol::Ending(_) => self.forget(key, now),
         }

@@ -243,7 +243,9 @@ impl TlsEnd {
 
     fn read(&mut self, socket: &TlsSocket, session: &mut Session, into: &mut [u8]) -> Received {
         let crowded = self.ledger.kept_bytes.get() > KEPT_BYTES_MAX && !session.kept().is_empty();
-        if session.peer_closed || crowded || session.owed_bytes() > OWED_BY_ONE_MAX {
+        let spent = crowded || session.owed_bytes() > OWED_BY_ONE_MAX;
+        if spent || session.peer_closed {
+            spent.then(|| session.drop_owed());
             return Received::End;
         }
         // What is decrypted is shorter than what was encrypted, so all of it has room.

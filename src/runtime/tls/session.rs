@@ -200,15 +200,23 @@ impl Session {
         // Until the kernel takes no more: only then does it tell of room.
         while self.owed_from < self.owed.len() {
             match offer(fd, &self.owed[self.owed_from..]) {
-                None => return Flushed::Gone,
+                None => {
+                    self.drop_owed();
+                    return Flushed::Gone;
+                }
                 Some(0) => return Flushed::Blocked,
                 Some(taken) => self.owed_from += taken,
             }
         }
-        self.ledger.owed_bytes.set(self.ledger.owed_bytes.get() - self.owed.len());
-        (self.owed, self.owed_from) = (Vec::new(), 0);
+        self.drop_owed();
         self.end_if_closing(fd);
         Flushed::All
+    }
+
+    /// Nothing is owed any more: it has gone out, or there is nobody for it.
+    pub fn drop_owed(&mut self) {
+        self.ledger.owed_bytes.set(self.ledger.owed_bytes.get() - self.owed.len());
+        (self.owed, self.owed_from) = (Vec::new(), 0);
     }
 
     fn end_if_closing(&self, fd: &OwnedFd) {
