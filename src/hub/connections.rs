@@ -11,7 +11,8 @@ impl Hub {
         self.subscriptions.admit(member);
     }
 
-    /// Retires a member and drops what waits for it, but for a frame that is half on the wire.
+    /// Retires a member and drops what waits for it, but for a frame that is half on the wire and the words for what it
+    /// has lost before.
     pub fn give_up(&mut self, member: Key, now_us: u64) {
         self.retire(member, now_us);
         let Subscriptions { members, waiting, .. } = &mut self.subscriptions;
@@ -102,10 +103,10 @@ impl Hub {
         told
     }
 
-    /// Queues a control frame before every event that has not begun.
-    pub fn push_urgent(&mut self, member: Key, bytes: &[u8]) {
+    /// Queues a frame that tells of a loss before every event that has not begun.
+    pub fn push_gap(&mut self, member: Key, bytes: &[u8]) {
         if self.subscriptions.member(member).is_some() {
-            self.subscriptions.queue(member.slot, |outbox| outbox.push_urgent(bytes));
+            self.subscriptions.queue(member.slot, |outbox| outbox.push_gap(bytes));
         }
     }
 

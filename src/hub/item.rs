@@ -8,6 +8,8 @@ pub(super) enum Item {
     /// What opens the socket, behind the answers that HTTP still owed. It is never dropped: they may be half out.
     Greeting(Box<[u8]>),
     Control(Box<[u8]>),
+    /// Tells of events that went before. It stays when the queue is given up: they were lost all the same.
+    Gap(Box<[u8]>),
     Event {
         parcel: Rc<Parcel>,
         tag: u32,
@@ -44,7 +46,7 @@ impl Item {
     /// Bytes on the wire.
     pub fn len(&self) -> usize {
         match self {
-            Item::Greeting(bytes) | Item::Control(bytes) => bytes.len(),
+            Item::Greeting(bytes) | Item::Control(bytes) | Item::Gap(bytes) => bytes.len(),
             Item::Event { parcel, .. } => parcel.len(),
             Item::Tracked { parcel, id, skip, .. } => id.len() + parcel.len() - *skip as usize,
             Item::Labelled { parcel, .. } => parcel.labelled_len(),
@@ -54,7 +56,7 @@ impl Item {
     /// What goes onto the wire: in one piece, or around and in a label.
     pub fn pieces(&self) -> [&[u8]; 3] {
         match self {
-            Item::Greeting(bytes) | Item::Control(bytes) => [bytes, &[], &[]],
+            Item::Greeting(bytes) | Item::Control(bytes) | Item::Gap(bytes) => [bytes, &[], &[]],
             Item::Event { parcel, .. } => [parcel.bytes(), &[], &[]],
             Item::Tracked { parcel, id, skip, .. } => [id, &parcel.bytes()[*skip as usize..], &[]],
             Item::Labelled { parcel, label, .. } => {
@@ -71,7 +73,7 @@ impl Item {
             Item::Event { parcel, tag }
             | Item::Labelled { parcel, tag, .. }
             | Item::Tracked { parcel, tag, .. } => Some((parcel, *tag)),
-            Item::Greeting(_) | Item::Control(_) => None,
+            Item::Greeting(_) | Item::Control(_) | Item::Gap(_) => None,
         }
     }
 }

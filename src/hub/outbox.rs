@@ -136,7 +136,7 @@ impl Outbox {
     #[inline]
     pub(super) fn discount(&mut self, item: &Item) {
         match item {
-            Item::Control(bytes) => self.control_bytes -= bytes.len(),
+            Item::Control(bytes) | Item::Gap(bytes) => self.control_bytes -= bytes.len(),
             Item::Greeting(_) => {}
             Item::Event { parcel, .. } | Item::Labelled { parcel, .. } | Item::Tracked { parcel, .. } => {
                 self.events -= 1;
@@ -186,14 +186,14 @@ impl Outbox {
         self.push_greeting(&greeting);
     }
 
-    /// Puts a control frame before every event that has not begun; it needs no bound, as there is one per loss that
-    /// is told, and those are bounded where they are kept.
-    pub(super) fn push_urgent(&mut self, bytes: &[u8]) {
+    /// Puts a frame that tells of a loss before every event that has not begun; it needs no bound, as there is one per
+    /// loss that is told, and those are bounded where they are kept.
+    pub(super) fn push_gap(&mut self, bytes: &[u8]) {
         let begun = usize::from(self.sent > 0);
         let control = self.items.iter().skip(begun).take_while(|item| item.parcel().is_none()).count();
         let at = begun + control;
         self.control_bytes += bytes.len();
-        self.items.insert(at.min(self.items.len()), Item::Control(bytes.into()));
+        self.items.insert(at.min(self.items.len()), Item::Gap(bytes.into()));
         self.ordered_from = (self.ordered_from + 1).max(at + 1);
     }
 
@@ -210,14 +210,16 @@ impl Outbox {
         self.sent = bytes;
     }
 
-    /// Drops everything but a frame that is half on the wire (the stream would break without its rest) and a
-    /// greeting. Answers how many events were dropped.
+    /// Drops everything but a frame that is half on the wire (the stream would break without its rest), a greeting, and
+    /// what tells of earlier losses. Answers how many events were dropped.
     pub fn give_up(&mut self) -> usize {
         self.cut = true;
         let before = self.events;
         let begun = self.sent > 0 || matches!(self.items.front(), Some(Item::Greeting(_)));
-        while self.items.len() > usize::from(begun) {
-            self.take(self.items.len() - 1);
+        for at in (usize::from(begun)..self.items.len()).rev() {
+            if !matches!(self.items[at], Item::Gap(_)) {
+                self.take(at);
+            }
         }
         before - self.events
     }

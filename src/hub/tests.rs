@@ -272,7 +272,7 @@ fn what_drop_oldest_loses_is_told_once_and_nobody_is_cut() {
     let told: Vec<_> =
         story.hub.take_gaps(key(0)).iter().map(|g| (g.tag, g.from.offset, g.to.offset)).collect();
     assert_eq!((&told[..], story.hub.has_cut()), (&[(4, 1, 3)][..], false));
-    story.hub.push_urgent(key(0), b"gap ");
+    story.hub.push_gap(key(0), b"gap ");
     story.unstick(0);
     assert_eq!(story.heard(0), "gap 4 5 ", "what was lost comes before what was kept");
     assert_eq!((story.hub.counters.events_dropped, story.hub.counters.gaps), (3, 1));

@@ -18,6 +18,7 @@ channel_options:
   - {match: 'keep.**', slow: conflate}
 """
 OUTBOX_EVENTS = 64
+BYTES_BEYOND_BUFFERS = 8 << 20  # where a send buffer grows to 4 MiB at most
 ANSWERS_BYTES_MAX = 64 << 10  # of answers that wait for one who asks and does not read
 SETTINGS = {"outbox.events": OUTBOX_EVENTS, "outbox.bytes": 16 << 20}
 pytestmark = pytest.mark.serial
@@ -94,6 +95,26 @@ async def test_what_was_lost_is_told_before_the_close_of_a_peer_is_answered(cour
     lost = {offset(position) for position in ids} - {offset(event["id"]) for event in events(messages)}
     assert lost and lost <= told_lost(messages), "every loss is told"
     assert frame.code == 1000 and peer.ends()
+
+
+async def test_what_was_lost_is_told_before_a_socket_is_cut(start_courier):
+    """The words for a loss waited behind an event half on the wire; the cut threw them away with the queue."""
+    courier = start_courier(SETTINGS | {"max_event_size": 16 << 20}, config=CONFIG)
+    peer = V1(courier.port, receive_buffer=1 << 18)
+    peer.subscribe("drop.a")
+    peer.subscribe("cut.a")
+    ids = [courier.publish("drop.a", {"n": "large", "fill": "x" * BYTES_BEYOND_BUFFERS})["id"]]
+    ids += [courier.publish("drop.a", {"n": n})["id"] for n in range(OUTBOX_EVENTS + 9)]
+    while not sum(shard["gaps"] for shard in courier.stats()["shards"]):
+        peer.unread += peer.socket.recv(1 << 20)
+    assert courier.publish("cut.a", {"n": "no room"})["clients_reached"] == 0
+    assert wait_until(lambda: courier.get("/channels").json()["channels"].get("drop.a", 0) == 0), "it is cut, unread"
+    messages = []
+    while (frame := peer.next()).opcode != CLOSE:
+        messages.append(json.loads(frame.payload))
+    assert [event["event"]["n"] for event in events(messages)] == ["large"], "what waited goes with the queue"
+    assert told_lost(messages) == {offset(position) for position in ids[1:11]}, "what was lost before is told"
+    assert (frame.code, frame.reason) == (1013, "Slow consumer")
 
 
 async def test_drop_oldest_loses_only_of_the_one_that_is_slow(courier, clients):

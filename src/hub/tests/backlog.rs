@@ -80,3 +80,29 @@ fn longest_queue_goes_first_and_no_more_than_must() {
     assert_eq!(story.hub.take_cut(), None, "another shard has a longer one");
     assert_eq!(story.hub.counters.backlogs_shed, 1);
 }
+
+/// The words for a first loss waited for a socket that took little. When it was given up they went with its queue, while those for
+/// a second one, not queued yet, were still told (seed 175342 of the simulation).
+#[test]
+fn what_was_lost_before_a_queue_is_given_up_is_told_all_the_same() {
+    let mut options = options();
+    options.channels.slow = Slow::DropOldest;
+    let mut story = Story::new(options);
+    story.join(0, 4, &Wish::channel("a"));
+    story.pipes.stuck.push(0);
+    for kind in ["1", "2", "3"] {
+        story.say(kind);
+        story.hub.flush(0, &mut story.pipes);
+    }
+    assert_eq!(story.hub.take_gaps(key(0)).len(), 1);
+    story.hub.push_gap(key(0), b"first ");
+    story.hub.push_control(key(0), b"an answer ");
+    story.say("4");
+    assert_eq!(story.hub.take_gaps(key(0)).len(), 1);
+    story.hub.give_up(key(0), 0);
+    story.hub.push_gap(key(0), b"second ");
+    story.hub.push_last(key(0), b"bye");
+    story.unstick(0);
+    assert_eq!(story.heard(0), "first second bye");
+    assert!(story.hub.owes_nothing(key(0)));
+}

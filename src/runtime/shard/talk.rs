@@ -297,7 +297,7 @@ impl<D: Driver> Shard<D> {
             self.answer.clear();
             write_frame(Opcode::Text, words.as_bytes(), &mut self.answer);
             // What was lost came before what still waits.
-            self.hub.push_urgent(gap.member, &self.answer);
+            self.hub.push_gap(gap.member, &self.answer);
         }
     }
 
