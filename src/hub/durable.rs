@@ -165,7 +165,7 @@ impl Owned {
 impl Published {
     pub(super) fn new(position: Position, reach: Reach, stored: Option<Stored>) -> Published {
         let Reach { reached, dropped } = reach;
-        Published { position, reached, dropped, is_repeat: false, first: None, stored }
+        Published { position, reached, dropped, first: None, stored }
     }
 
     /// The answer to it.

@@ -163,7 +163,8 @@ impl Hub {
         };
         let stored = (durable && !held).then(|| self.log.stored());
         if let Some(event) = &copy {
-            self.remember_taken(slot, event, Kept { position, reach, stored, body: None }, now_us);
+            let kept = Kept { position, at_ms: event.at_ms(), reach, stored, body: None };
+            self.remember_taken(slot, event, kept, now_us);
         }
         match &copy {
             _ if held => return Taken::Held,

@@ -3,7 +3,7 @@
 
 use super::durable::Stored;
 use super::pump::Reach;
-use super::{Hub, Mail, Published};
+use super::{First, Hub, Mail, Published};
 use crate::event::{Channel, Position};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ type Id = (Channel, Box<str>);
 #[derive(Clone)]
 pub(super) struct Kept {
     pub position: Position,
+    /// When the server took the event, in Unix milliseconds.
+    pub at_ms: u64,
     /// On the owner's shard alone; all that can be said while the answer is not known.
     pub reach: Reach,
     /// Where it is, if its channel is durable and its write is not waited for.
@@ -96,8 +98,9 @@ impl Hub {
         let channel = &self.channels.at(slot).channel;
         let kept = self.remembered.find(channel, id, now_us)?;
         self.counters.repeats += 1;
-        let first = Published::new(kept.position, kept.reach, kept.stored);
-        Some(Published { is_repeat: true, first: kept.body.clone(), ..first })
+        let first = First { at_ms: kept.at_ms, answer: kept.body.clone() };
+        let published = Published::new(kept.position, kept.reach, kept.stored);
+        Some(Published { first: Some(Box::new(first)), ..published })
     }
 
     /// Keeps the answer to a publish that carried an id, for repeats of it. The name must be valid.
@@ -121,7 +124,7 @@ mod tests {
         let mut remembered = Remembered::default();
         let channel = Channel::parse("a").unwrap();
         let position = Position { epoch: 1, offset: 1 };
-        let kept = Kept { position, reach: Reach::default(), stored: None, body: None };
+        let kept = Kept { position, at_ms: 0, reach: Reach::default(), stored: None, body: None };
         remembered.note(&channel, "x", kept.clone(), 0);
         assert_eq!(remembered.answer(&channel, "x", Arc::from(&b"body"[..])), 0);
         let found = remembered.find(&channel, "x", REMEMBERED_US - 1).unwrap();

@@ -161,11 +161,18 @@ pub struct Published {
     /// How many subscriptions found their queue full and did not get it ([`Rule::Router`]).
     pub dropped: u32,
     /// An earlier publish had the same id; this one was not delivered.
-    pub is_repeat: bool,
-    /// The kept answer of that one, if there is one yet.
-    pub first: Option<Arc<[u8]>>,
+    pub first: Option<Box<First>>,
     /// Where it is, if its channel is durable.
     pub stored: Option<Stored>,
+}
+
+/// The publish that another one repeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct First {
+    /// When the server took its event, in Unix milliseconds.
+    pub at_ms: u64,
+    /// Its answer, if that is known yet.
+    pub answer: Option<Arc<[u8]>>,
 }
 
 /// What became of a publish at once.

@@ -284,11 +284,12 @@ impl Model {
         assert_eq!(body["event_type"], event.kind.as_str(), "answers out of order");
         let place = place(body["id"].as_str().expect("a position"));
         let reached = body["clients_reached"].as_u64().expect("a number") as u32;
-        // Of several publishes the last may be the one that was taken.
+        // Whichever of several publishes was taken, and is answered: this is when.
         let stamp = body["timestamp"].as_str().expect("a time");
-        if *event.stamp < *stamp {
+        if event.stamp.is_empty() {
             event.stamp = stamp.to_owned();
         }
+        assert_eq!(event.stamp, stamp, "event {n} was taken at two times");
         self.taken(n, Some(reached), step);
         self.place(n, place);
     }

@@ -43,8 +43,12 @@ impl Pair {
     }
 
     pub fn publish(&mut self, shard: usize, channel: &str, extras: Extras) -> Published {
+        self.publish_at(shard, channel, extras, 0)
+    }
+
+    fn publish_at(&mut self, shard: usize, channel: &str, extras: Extras, at_ms: u64) -> Published {
         let Story { hub, pipes } = &mut self.0[shard];
-        let event = Event::new(TEXT, &Facts::read(TEXT).unwrap(), Some(Box::new(extras)), 0);
+        let event = Event::new(TEXT, &Facts::read(TEXT).unwrap(), Some(Box::new(extras)), at_ms);
         let origin = Origin { connection: key(9), request: 0, item: 0 };
         match hub.publish(channel, event, origin, 0, pipes) {
             Publishing::Done(published) => published,
@@ -110,15 +114,18 @@ fn a_repeat_is_answered_as_the_first_was_and_not_delivered() {
     for shard in 0..2 {
         let channel = pair.foreign(shard);
         let id = || Extras { id: Some("once".into()), ..Extras::default() };
-        let first = pair.publish(shard, &channel, id());
-        let hasty = pair.publish(1 - shard, &channel, id());
-        assert_eq!((hasty.position, hasty.is_repeat, hasty.first), (first.position, true, None));
-        assert!(!first.is_repeat);
+        let first = pair.publish_at(shard, &channel, id(), 7);
+        assert_eq!(first.first, None);
+        // It was told its own time once, which is no event's.
+        let hasty = pair.publish_at(1 - shard, &channel, id(), 5);
+        let known = First { at_ms: 7, answer: None };
+        assert_eq!((hasty.position, hasty.first.as_deref()), (first.position, Some(&known)));
         pair.0[shard].hub.remember(&channel, "once", b"answer");
         pair.exchange();
         for from in 0..2 {
             let repeat = pair.publish(from, &channel, id());
-            assert_eq!((repeat.position, repeat.first.as_deref()), (first.position, Some(&b"answer"[..])));
+            let known = First { answer: Some(b"answer"[..].into()), ..known.clone() };
+            assert_eq!((repeat.position, repeat.first.as_deref()), (first.position, Some(&known)));
         }
         assert_eq!(pair.publish(shard, &channel, Extras::default()).position.offset, 2);
     }

@@ -148,9 +148,9 @@ fn a_repeat_is_answered_as_the_first_was_though_the_channel_was_forgotten_meanwh
     story.hub.leave(key(0), 0, 2);
     assert_eq!(story.hub.channels(), 0);
     let again = story.publish("fleeting", "x", once(), 3);
-    assert_eq!((again.position, again.reached, again.is_repeat), (first.position, 1, true));
+    assert_eq!((again.position, again.reached, again.first.is_some()), (first.position, 1, true));
     let next = story.publish("fleeting", "x", Extras::default(), 4);
-    assert_eq!((next.position.offset, next.is_repeat), (1, false));
+    assert_eq!((next.position.offset, next.first), (1, None));
 }
 
 /// Events were kept before they were delivered for a while, and what was rendered of them was never counted.

@@ -3,9 +3,9 @@
 
 use super::super::driver::Driver;
 use super::Shard;
-use super::publishing::{Keep, Outcome, keep};
+use super::publishing::Outcome;
 use super::requests::draining;
-use crate::event::Facts;
+use crate::event::{Event, Facts};
 use crate::hub::{Origin, Published};
 use crate::mailbox::drain::Stage;
 use crate::session::Refusal;
@@ -25,11 +25,19 @@ pub(super) struct UnderWay {
     pub items: HashMap<(Key, u32, u32), Item>,
 }
 
+/// What is needed of a publish with an idempotency key when it is answered.
+pub(super) struct Keep {
+    pub channel: Box<str>,
+    pub id: Box<str>,
+    /// Its answer tells the event's own time, not the server's.
+    pub has_own_time: bool,
+}
+
 /// One publish whose answer needs more than its place among the connection's answers.
 pub(super) struct Item {
     /// The answer, as far as it is known.
     pub head: Vec<u8>,
-    /// Channel and idempotency key, where the answer is to be kept.
+    /// If it has an idempotency key: the answer is kept then.
     pub keep: Option<Keep>,
     /// It is an item of a batch.
     pub of_batch: bool,
@@ -173,7 +181,7 @@ impl<D: Driver> Shard<D> {
             self.hub.counters.publishes_refused += 1;
             return Some(batch::refused(&refused.refusal()));
         }
-        let keep = keep(&channel, &event);
+        let keep = keep(&channel, &event, facts);
         let mut head = Vec::new();
         admission::write_answer_head(&channel, facts, self.time_text.at(now.unix_ms), &mut head);
         match self.hand_in(driver, &channel, event, origin, now) {
@@ -189,4 +197,12 @@ impl<D: Driver> Shard<D> {
             }
         }
     }
+}
+
+/// Where the answer to an event is to be kept, if its publisher gave it a key.
+#[inline]
+pub(super) fn keep(channel: &str, event: &Event, facts: &Facts<'_>) -> Option<Keep> {
+    let id = event.extras()?.id.as_deref()?;
+    let has_own_time = admission::own_time(facts).is_some();
+    Some(Keep { channel: channel.into(), id: id.into(), has_own_time })
 }

@@ -1,5 +1,6 @@
 //! What a shard keeps of one connection: as little as it can, since most are idle.
 
+use super::batches::Keep;
 use super::requests::LINGER_US;
 use crate::event::{Channel, Form};
 use crate::hub::Standing;
@@ -127,8 +128,8 @@ pub(super) struct Publish {
     pub event_id: Box<str>,
     /// The answer, as far as it is known.
     pub head: Vec<u8>,
-    /// Channel and idempotency key, where the answer is to be kept.
-    pub keep: Option<(Box<str>, Box<str>)>,
+    /// If it has an idempotency key: the answer is kept then.
+    pub keep: Option<Keep>,
 }
 
 /// The start of a frame.

@@ -2,7 +2,7 @@
 //! what differs is where the answer goes, and that others may have to be asked before it can be given.
 
 use super::super::driver::Driver;
-use super::batches::Item;
+use super::batches::{Item, Keep, keep};
 use super::letters::is_retry;
 use super::requests::draining;
 use super::{Shard, Sockets};
@@ -17,9 +17,6 @@ use crate::session::publisher::{Form, Publisher, Settled};
 use crate::stdx::clock::Now;
 use crate::stdx::slab::Key;
 use crate::wire::http::Head;
-
-/// Channel and idempotency key of a publish.
-pub(super) type Keep = (Box<str>, Box<str>);
 
 /// The place of a publish that is not an item of a batch.
 pub(super) const SINGLE: u32 = 0;
@@ -120,7 +117,7 @@ impl<D: Driver> Shard<D> {
         }
         let near = near.unwrap_or_else(|| self.hub.approach(&channel));
         self.hub.look_near(&near);
-        let keep = keep(&channel, &event);
+        let keep = keep(&channel, &event, facts);
         let origin = Origin { connection: key, request: publisher.next_request(), item: SINGLE };
         // Most are taken: what is written meanwhile is seldom in vain.
         self.answer.clear();
@@ -128,7 +125,8 @@ impl<D: Driver> Shard<D> {
         match self.hand_in_near(driver, near, &channel, event, origin, now) {
             Outcome::Done(published) => {
                 self.finish_answer(&published, keep);
-                let body = published.first.as_deref().unwrap_or(&self.answer);
+                let known = published.first.as_ref().and_then(|first| first.answer.as_deref());
+                let body = known.unwrap_or(&self.answer);
                 publisher.answer_json(&form, body, &self.letterhead);
             }
             Outcome::Waiting if keep.is_some() => {
@@ -184,9 +182,15 @@ impl<D: Driver> Shard<D> {
 
     /// Completes the answer in `answer`, and keeps it for repeats of the same publish.
     fn finish_answer(&mut self, published: &Published, keep: Option<Keep>) {
+        let Some(Keep { channel, id, has_own_time }) = keep else {
+            return write_tail(published, &mut self.answer);
+        };
+        if let Some(first) = published.first.as_ref().filter(|_| !has_own_time) {
+            admission::retime_answer_head(&mut self.answer, first.at_ms);
+        }
         write_tail(published, &mut self.answer);
         // What is told to a repeat that came before the first was answered is not that one's answer.
-        if let Some((channel, id)) = keep.filter(|_| !published.is_repeat) {
+        if published.first.is_none() {
             self.hub.remember(&channel, &id, &self.answer);
         }
     }
@@ -198,8 +202,8 @@ impl<D: Driver> Shard<D> {
         published: &Published,
         keep: Option<Keep>,
     ) -> Vec<u8> {
-        if let Some(first) = &published.first {
-            return first.to_vec();
+        if let Some(answer) = published.first.as_ref().and_then(|first| first.answer.as_ref()) {
+            return answer.to_vec();
         }
         self.answer = head;
         self.finish_answer(published, keep);
@@ -310,13 +314,6 @@ fn has_rare_fields(head: &Head<'_>) -> bool {
 
 /// How the media types of CloudEvents begin.
 const CLOUD_TYPE: &str = "application/cloudevents";
-
-/// Where the answer to an event is to be kept, if its publisher gave it a key.
-#[inline]
-pub(super) fn keep(channel: &str, event: &Event) -> Option<Keep> {
-    let id = event.extras()?.id.as_deref()?;
-    Some((channel.into(), id.into()))
-}
 
 /// Why an event was not taken, or taken and not stored (contract 11).
 pub(super) fn not_published(why: hub::Refusal) -> Refusal {

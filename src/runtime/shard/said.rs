@@ -2,8 +2,9 @@
 
 use super::super::driver::Driver;
 use super::Shard;
+use super::batches::keep;
 use super::connection::{Publish, Waiting};
-use super::publishing::{Outcome, SINGLE, keep, not_published};
+use super::publishing::{Outcome, SINGLE, not_published};
 use super::requests::draining;
 use crate::event::Facts;
 use crate::hub::{Answer as PublishAnswer, Origin, Published};
@@ -50,7 +51,7 @@ impl<D: Driver> Shard<D> {
             self.hub.counters.publishes_refused += 1;
             return self.deny(key, &reference, &Denied::Publish(&refused.refusal()), now);
         }
-        let keep = keep(&channel, &event);
+        let keep = keep(&channel, &event, facts);
         let mut head = Vec::new();
         admission::write_answer_head(&channel, facts, self.time_text.at(now.unix_ms), &mut head);
         let said = Publish { reference, event_id: event_id.unwrap_or_default(), head, keep };

@@ -23,7 +23,7 @@ pub fn write_answer_head(channel: &str, facts: &Facts<'_>, now: &[u8; 24], out: 
         kind => write_nullable(kind.as_deref(), out),
     }
     out.extend_from_slice(b",\"timestamp\":\"");
-    match facts.timestamp.0.as_deref().and_then(unix_ms_of) {
+    match own_time(facts) {
         Some(own) => {
             let mut stamp = [0; 24];
             rfc3339_ms(own, &mut stamp);
@@ -32,6 +32,21 @@ pub fn write_answer_head(channel: &str, facts: &Facts<'_>, now: &[u8; 24], out: 
         None => out.extend_from_slice(now),
     }
     out.push(b'"');
+}
+
+/// The time that an event itself says, in Unix milliseconds.
+#[inline]
+pub fn own_time(facts: &Facts<'_>) -> Option<u64> {
+    facts.timestamp.0.as_deref().and_then(unix_ms_of)
+}
+
+/// Puts another time, in Unix milliseconds, in place of the one with which a first part ends.
+pub fn retime_answer_head(head: &mut [u8], unix_ms: u64) {
+    if let Some((b'"', rest)) = head.split_last_mut()
+        && let Some(stamp) = rest.last_chunk_mut()
+    {
+        rfc3339_ms(unix_ms, stamp);
+    }
 }
 
 /// The rest of the answer.

@@ -9,7 +9,7 @@ mod schema;
 mod stamp;
 mod trace;
 
-pub use answer::{write_answer_head, write_answer_tail};
+pub use answer::{own_time, retime_answer_head, write_answer_head, write_answer_tail};
 pub use envelope::{KEY_CHARS_MAX, idempotency_key};
 pub use faults::too_large;
 pub(super) use faults::{bad_event, field_faults, invalid_json};
@@ -280,6 +280,16 @@ mod tests {
             json!({"status":"published","channel":"c","event_type":"a\"b","clients_reached":3,
                    "timestamp":"2026-11-21T14:36:15.900Z","id":"000000ab-7"})
         );
+    }
+
+    #[test]
+    fn another_time_takes_the_place_of_the_first() {
+        let (mut head, mut wanted) = (Vec::new(), Vec::new());
+        let facts = Facts::read(r#"{"type":"a"}"#).unwrap();
+        write_answer_head("c", &facts, TimeText::default().at(NOW.unix_ms), &mut head);
+        retime_answer_head(&mut head, NOW.unix_ms + 86_400_001);
+        write_answer_head("c", &facts, TimeText::default().at(NOW.unix_ms + 86_400_001), &mut wanted);
+        assert_eq!(head, wanted);
     }
 
     #[test]
