@@ -344,12 +344,19 @@ impl Publisher {
         self.ask_for_body();
     }
 
-    /// The socket has taken some of the answers: a peer that reads them, if slowly, is not silent. A request that is under
-    /// way has its own time, but for one whose rest waited in the socket because of the answers (`paused`).
-    pub fn sent_some(&mut self, paused: bool, now_us: u64) {
-        if paused || self.needed == 0 && !self.in_body {
+    /// The socket has taken a part of the answers, and there are more: a peer that reads them, if slowly, is not silent.
+    /// A request that is under way has its own time, but for one whose rest waits in the socket because of the answers.
+    #[cold]
+    pub fn sent_some(&mut self, now_us: u64) {
+        if self.is_paused() || self.needed == 0 && !self.in_body {
             self.since_us = now_us;
         }
+    }
+
+    /// What waited because of the answers is read now: its time begins.
+    #[cold]
+    pub fn resumed(&mut self, now_us: u64) {
+        self.since_us = now_us;
     }
 
     /// What the time says. `owed`: the socket has not let go of all that was sent.

@@ -38,19 +38,17 @@ impl<D: Driver> Shard<D> {
             return;
         }
         if publisher.out.len() > publisher.out_sent {
-            let paused = publisher.is_paused();
-            match driver.send(&connection.socket, &publisher.out[publisher.out_sent..]) {
+            let sent = match driver.send(&connection.socket, &publisher.out[publisher.out_sent..]) {
                 Sent::Gone => return self.forget(key, now),
-                Sent::Bytes(0) => {}
-                Sent::Bytes(n) => {
-                    publisher.out_sent += n;
-                    publisher.sent_some(paused, now.steady_us);
-                }
-            }
+                Sent::Bytes(n) => n,
+            };
+            publisher.out_sent += sent;
             publisher.blocked = publisher.out_sent < publisher.out.len();
             if !publisher.blocked {
                 publisher.out.clear();
                 publisher.out_sent = 0;
+            } else if sent > 0 {
+                publisher.sent_some(now.steady_us);
             }
         }
         if !publisher.blocked && publisher.closing && publisher.is_settled() {
@@ -86,6 +84,9 @@ impl<D: Driver> Shard<D> {
         let Protocol::Http(publisher) = &mut connection.protocol else { return };
         if publisher.is_paused() {
             return;
+        }
+        if publisher.unread || publisher.held {
+            publisher.resumed(now.steady_us);
         }
         if std::mem::take(&mut publisher.unread) {
             self.hungry.push(key);

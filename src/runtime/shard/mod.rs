@@ -259,7 +259,7 @@ impl<D: Driver> Shard<D> {
             }
             // A session that owed something has got rid of some of it.
             Protocol::Http(publisher) if driver.is_encrypted(&connection.socket) => {
-                publisher.sent_some(publisher.is_paused(), now.steady_us);
+                publisher.sent_some(now.steady_us);
             }
             Protocol::Http(_) => {}
             // Whatever the peer says is told as room too, and is no reason to wait longer for its end.

@@ -25,7 +25,7 @@ fn who_reads_long_answers_slowly_is_not_silent() {
     let limit_us = options.body_us;
     let mut publisher = Publisher::new(0);
     publisher.out = b"a long answer".to_vec();
-    publisher.sent_some(false, limit_us - 1);
+    publisher.sent_some(limit_us - 1);
     assert_eq!(publisher.silence(&options, false, limit_us), Silence::Until(2 * limit_us - 1));
     assert_eq!(publisher.silence(&options, false, 2 * limit_us - 1), Silence::Idle, "it took nothing more");
 }
@@ -47,7 +47,7 @@ fn who_reads_answers_has_no_more_time_for_a_request_unless_that_is_not_read() {
     let half = b"POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
     assert!(matches!(publisher.next(half, None, &mut Head::default(), &options, 0), Next::Wait));
     publisher.out = b"a long answer".to_vec();
-    publisher.sent_some(false, limit_us - 1);
+    publisher.sent_some(limit_us - 1);
     assert_eq!(publisher.silence(&options, false, limit_us), Silence::Timeout);
     publisher.out = vec![b'x'; ANSWER_BYTES_MAX + 1];
     assert_eq!(
@@ -55,7 +55,7 @@ fn who_reads_answers_has_no_more_time_for_a_request_unless_that_is_not_read() {
         Silence::Idle,
         "it is not read, and not its fault"
     );
-    publisher.sent_some(true, limit_us - 1);
     publisher.out.clear();
+    publisher.resumed(limit_us - 1);
     assert_eq!(publisher.silence(&options, false, limit_us), Silence::Until(2 * limit_us - 1));
 }
