@@ -39,6 +39,10 @@ pub trait Driver {
     fn is_flushed(&self, _socket: &Self::Socket) -> bool {
         true
     }
+    /// Whether some of what was not on its way yet has gone out since this was asked last.
+    fn has_moved(&self, _socket: &Self::Socket) -> bool {
+        false
+    }
     /// Whether the peer is still to agree with the socket itself on how to speak: so far it has asked for nothing.
     fn is_greeting(&self, _socket: &Self::Socket) -> bool {
         false

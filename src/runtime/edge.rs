@@ -128,6 +128,13 @@ impl Driver for Net {
         }
     }
 
+    fn has_moved(&self, socket: &Socket) -> bool {
+        match socket {
+            Socket::Plain(_) => false,
+            Socket::Tls(socket) => socket.has_moved(),
+        }
+    }
+
     fn is_greeting(&self, socket: &Socket) -> bool {
         match socket {
             Socket::Plain(_) => false,

@@ -60,7 +60,7 @@ pub struct Publisher {
     chunked: Option<Box<ChunkedRequest>>,
     in_body: bool,
     /// When the last request came or the one under way began, or when the peer last took some of its answers.
-    since_us: u64,
+    pub since_us: u64,
     slots: VecDeque<Slot>,
     first: u32,
     /// Answers to be sent.
@@ -348,15 +348,9 @@ impl Publisher {
     /// A request that is under way has its own time, but for one whose rest waits in the socket because of the answers.
     #[cold]
     pub fn sent_some(&mut self, now_us: u64) {
-        if self.is_paused() || self.needed == 0 && !self.in_body {
+        if self.is_paused() || self.closing || self.needed == 0 && !self.in_body {
             self.since_us = now_us;
         }
-    }
-
-    /// What waited because of the answers is read now: its time begins.
-    #[cold]
-    pub fn resumed(&mut self, now_us: u64) {
-        self.since_us = now_us;
     }
 
     /// What the time says. `owed`: the socket has not let go of all that was sent.

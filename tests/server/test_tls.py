@@ -339,10 +339,20 @@ class TestLarge:
 
     def test_a_stop_waits_for_who_takes_nothing_as_long_as_an_answer_may_take(self, start_tls, authority):
         """Where the session owed the last record it was as long as a connection may be idle, or the whole of a stop."""
-        courier = start_tls(more=HISTORY + "limits: {body_timeout: 1}\n")
+        courier = start_tls(more=HISTORY + "limits: {body_timeout: 3}\n")
         peers = askers(courier, authority)
         courier.signal(signal.SIGTERM)
         assert courier.wait_exit(seconds=12) == 0, len(peers)
+
+    def test_bytes_of_a_record_that_does_not_end_are_no_sign_of_life(self, start_tls, authority):
+        """Each told of room to send, too, and that was taken for an answer that the peer had read."""
+        courier = start_tls(more="limits: {keep_alive_timeout: 1, head_timeout: 0.3}\n")
+        peer = Memory(RawConnection(courier.tls_port).socket, authority.context()).handshake()
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for byte in peer.seal(encode_request("GET", "/health/live"))[:30]:
+                with RawConnection(courier.port) as clock:  # the time of a head passes
+                    assert clock.send(b"GET /health HTTP/1.1\r\nHost:").reply().status == 408
+                peer.raw.sendall(bytes([byte]))
 
     def test_who_resets_while_an_answer_is_owed_goes_at_once(self, start_tls, authority):
         courier = start_tls(more=HISTORY + "limits: {body_timeout: 60}\n")

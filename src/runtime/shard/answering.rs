@@ -86,7 +86,8 @@ impl<D: Driver> Shard<D> {
             return;
         }
         if publisher.unread || publisher.held {
-            publisher.resumed(now.steady_us);
+            // The time of what waited begins.
+            publisher.since_us = now.steady_us;
         }
         if std::mem::take(&mut publisher.unread) {
             self.hungry.push(key);

@@ -152,7 +152,7 @@ impl End {
     /// How long nothing may happen before the connection goes, in microseconds: the rest of an answer over HTTP has the time
     /// of an answer.
     pub fn patience_us(&self, options: &Options) -> u64 {
-        if self.socket || self.half_closed { LINGER_US } else { options.body_us }
+        if self.socket || self.half_closed { LINGER_US } else { LINGER_US.max(options.body_us) }
     }
 }
 

@@ -253,15 +253,15 @@ impl<D: Driver> Shard<D> {
     fn writable(&mut self, driver: &D, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         match &mut connection.protocol {
-            Protocol::Http(publisher) if publisher.blocked => {
-                publisher.blocked = false;
-                self.writers.push(key);
+            Protocol::Http(publisher) => {
+                if driver.has_moved(&connection.socket) {
+                    publisher.sent_some(now.steady_us);
+                }
+                if publisher.blocked {
+                    publisher.blocked = false;
+                    self.writers.push(key);
+                }
             }
-            // A session that owed something has got rid of some of it.
-            Protocol::Http(publisher) if driver.is_encrypted(&connection.socket) => {
-                publisher.sent_some(now.steady_us);
-            }
-            Protocol::Http(_) => {}
             // Whatever the peer says is told as room too, and is no reason to wait longer for its end.
             Protocol::Ending(end) if end.half_closed => {}
             Protocol::Ending(end) => {

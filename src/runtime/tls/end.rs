@@ -245,7 +245,7 @@ impl TlsEnd {
         let crowded = self.ledger.kept_bytes.get() > KEPT_BYTES_MAX && !session.kept().is_empty();
         let spent = crowded || session.owed_bytes() > OWED_BY_ONE_MAX;
         if spent || session.peer_closed {
-            spent.then(|| session.drop_owed());
+            spent.then(|| session.gone());
             return Received::End;
         }
         // What is decrypted is shorter than what was encrypted, so all of it has room.

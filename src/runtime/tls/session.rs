@@ -50,6 +50,7 @@ pub(super) struct Session {
     partial: usize,
     owed: Vec<u8>,
     owed_from: usize,
+    moved: bool,
     /// Nothing more will be sent once what is owed is out.
     closing: bool,
     /// The peer has said that it sends no more.
@@ -91,6 +92,7 @@ impl TlsSocket {
             partial: 0,
             owed: Vec::new(),
             owed_from: 0,
+            moved: false,
             closing: false,
             peer_closed: false,
             ledger: Rc::clone(ledger),
@@ -124,10 +126,14 @@ impl TlsSocket {
         self.session.borrow().owed.is_empty()
     }
 
+    /// Whether the kernel has taken some of what it did not take at first, since this was asked last.
+    pub fn has_moved(&self) -> bool {
+        std::mem::take(&mut self.session.borrow_mut().moved)
+    }
+
     /// Offers the kernel what it did not take. To be called when there is room again.
     pub fn flush(&self) {
-        // A peer that is gone is found out by the next read.
-        self.session.borrow_mut().flush(&self.fd);
+        self.session.borrow_mut().flush(&self.fd); // The next read finds out a peer that is gone.
     }
 
     /// Tells the peer that nothing more will be sent (RFC 8446 6.1), and ends that direction.
@@ -200,12 +206,9 @@ impl Session {
         // Until the kernel takes no more: only then does it tell of room.
         while self.owed_from < self.owed.len() {
             match offer(fd, &self.owed[self.owed_from..]) {
-                None => {
-                    self.drop_owed();
-                    return Flushed::Gone;
-                }
+                None => return self.gone(),
                 Some(0) => return Flushed::Blocked,
-                Some(taken) => self.owed_from += taken,
+                Some(taken) => (self.owed_from, self.moved) = (self.owed_from + taken, true),
             }
         }
         self.drop_owed();
@@ -213,10 +216,16 @@ impl Session {
         Flushed::All
     }
 
-    /// Nothing is owed any more: it has gone out, or there is nobody for it.
-    pub fn drop_owed(&mut self) {
+    fn drop_owed(&mut self) {
         self.ledger.owed_bytes.set(self.ledger.owed_bytes.get() - self.owed.len());
         (self.owed, self.owed_from) = (Vec::new(), 0);
+    }
+
+    /// There is nobody any more, or the peer takes more than it may. What was owed may be half a record: nothing follows it.
+    pub fn gone(&mut self) -> Flushed {
+        self.drop_owed();
+        self.closing = true;
+        Flushed::Gone
     }
 
     fn end_if_closing(&self, fd: &OwnedFd) {
@@ -250,8 +259,8 @@ impl Session {
     /// Encrypts into `out`; answers how long that is, `None` when the session can encrypt no more.
     pub fn encrypt(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
         match &mut self.state {
-            State::Open { conn, .. } => encrypt(conn, &mut self.incoming, bytes, out),
-            State::Greeting { .. } | State::Away | State::Failed => None,
+            State::Open { conn, .. } if !self.closing => encrypt(conn, &mut self.incoming, bytes, out),
+            _ => None,
         }
     }
 

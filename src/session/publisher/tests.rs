@@ -56,6 +56,6 @@ fn who_reads_answers_has_no_more_time_for_a_request_unless_that_is_not_read() {
         "it is not read, and not its fault"
     );
     publisher.out.clear();
-    publisher.resumed(limit_us - 1);
+    publisher.since_us = limit_us - 1;
     assert_eq!(publisher.silence(&options, false, limit_us), Silence::Until(2 * limit_us - 1));
 }
