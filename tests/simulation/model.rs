@@ -505,10 +505,12 @@ impl Model {
         channels.filter(move |(at, _)| covers >> at & 1 == 1).map(|(_, channel)| &*channel.name)
     }
 
-    /// Rights have become less, and a subscription has ended with them.
+    /// Rights have become less, and a subscription has ended with them: perhaps before its client has read that it began
+    /// (seed 220262).
     pub fn lose(&mut self, session: usize) {
-        let Session { client, since, .. } = self.sessions[session];
-        let step = if since == u64::MAX { 0 } else { self.rights.changed_after(client, since) };
+        let Session { client, since, asked, .. } = self.sessions[session];
+        let step =
+            if since == u64::MAX { 0 } else { self.rights.changed_after(client, asked.step.min(since)) };
         self.close(session, End::Left(step));
     }
 
