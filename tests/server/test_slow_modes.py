@@ -43,6 +43,19 @@ def read_until(peer: V1, last) -> list[dict]:
     return messages
 
 
+def read_until_close(peer: V1):
+    """All messages up to the close frame, and that."""
+    messages = []
+    while (frame := peer.next()).opcode != CLOSE:
+        messages.append(json.loads(frame.payload))
+    return messages, frame
+
+
+def wait_until_it_ends(courier, channel: str):
+    """Waits until nobody is a client of this channel any more, though a socket that ends may have read nothing yet."""
+    wait_until(lambda: courier.get("/channels").json()["channels"].get(channel, 0) == 0)
+
+
 def events(messages: list[dict]) -> list[dict]:
     return [message for message in messages if message["type"] == "event"]
 
@@ -73,10 +86,8 @@ async def test_what_was_lost_is_told_before_a_stop_closes_a_socket_that_took_not
     peer = stalled(courier, "drop.a")
     ids = await flood(courier, "drop.a")
     courier.signal(signal.SIGTERM)
-    assert wait_until(lambda: courier.get("/channels").json()["channels"].get("drop.a", 0) == 0), "it ends, unread"
-    messages = []
-    while (frame := peer.next()).opcode != CLOSE:
-        messages.append(json.loads(frame.payload))
+    wait_until_it_ends(courier, "drop.a")
+    messages, frame = read_until_close(peer)
     got = {offset(event["id"]) for event in events(messages)}
     lost = {offset(position) for position in ids} - got
     assert lost and lost <= told_lost(messages), "every loss is told"
@@ -88,10 +99,8 @@ async def test_what_was_lost_is_told_before_the_close_of_a_peer_is_answered(cour
     peer = stalled(courier, "drop.a")
     ids = await flood(courier, "drop.a")
     peer.frame(CLOSE, close_payload(1000))
-    assert wait_until(lambda: courier.get("/channels").json()["channels"].get("drop.a", 0) == 0), "it ends, unread"
-    messages = []
-    while (frame := peer.next()).opcode != CLOSE:
-        messages.append(json.loads(frame.payload))
+    wait_until_it_ends(courier, "drop.a")
+    messages, frame = read_until_close(peer)
     lost = {offset(position) for position in ids} - {offset(event["id"]) for event in events(messages)}
     assert lost and lost <= told_lost(messages), "every loss is told"
     assert frame.code == 1000 and peer.ends()
@@ -108,10 +117,8 @@ async def test_what_was_lost_is_told_before_a_socket_is_cut(start_courier):
     while not sum(shard["gaps"] for shard in courier.stats()["shards"]):
         peer.unread += peer.socket.recv(1 << 20)
     assert courier.publish("cut.a", {"n": "no room"})["clients_reached"] == 0
-    assert wait_until(lambda: courier.get("/channels").json()["channels"].get("drop.a", 0) == 0), "it is cut, unread"
-    messages = []
-    while (frame := peer.next()).opcode != CLOSE:
-        messages.append(json.loads(frame.payload))
+    wait_until_it_ends(courier, "drop.a")
+    messages, frame = read_until_close(peer)
     assert [event["event"]["n"] for event in events(messages)] == ["large"], "what waited goes with the queue"
     assert told_lost(messages) == {offset(position) for position in ids[1:11]}, "what was lost before is told"
     assert (frame.code, frame.reason) == (1013, "Slow consumer")
@@ -146,7 +153,7 @@ async def test_close_is_answered_however_many_answers_wait(courier):
     assert ANSWERS_BYTES_MAX - pongs * len(encode(TEXT, b"pong", mask=None)) == 4
     peer.frame(PING).send(encode(TEXT, b"ping") * pongs)
     peer.frame(CLOSE, close_payload(1000))  # its answer has 4 bytes, and there are 2
-    assert wait_until(lambda: courier.get("/stats").json()["channels"]["drop.a"]["active_clients"] == 0)
+    wait_until_it_ends(courier, "drop.a")
     frames = []
     while not frames or frames[-1].opcode != CLOSE:
         frames.append(peer.next())

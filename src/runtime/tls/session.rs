@@ -50,7 +50,7 @@ pub(super) struct Session {
     partial: usize,
     owed: Vec<u8>,
     owed_from: usize,
-    moved: bool,
+    moved: bool, // See [`TlsSocket::has_moved`].
     /// Nothing more will be sent once what is owed is out.
     closing: bool,
     /// The peer has said that it sends no more.
