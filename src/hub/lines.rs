@@ -104,6 +104,15 @@ mod tests {
         assert!(join(&[&parcel("{1}", 5), &parcel("{2}", 6)]).is_none());
     }
 
+    /// It would go with the others for the next event of the first one's key.
+    #[test]
+    fn several_in_one_message_have_no_key() {
+        let keyed = |key: &str| parcel(&format!(r#"{{"key":"{key}"}}"#), 5);
+        let (a, b) = (keyed("a"), keyed("b"));
+        assert_eq!(a.event().key(), Some("a"));
+        assert_eq!(join(&[&a, &b]).unwrap().event().key(), None);
+    }
+
     #[test]
     fn a_queue_of_nothing_but_events_leaves_as_one_message() {
         let mut outbox = Outbox::default();
