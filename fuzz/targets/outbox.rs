@@ -1,7 +1,7 @@
 //! One connection's queue against a list: events of any priority and rule, control frames, flushes into a socket that
 //! takes any number of bytes at a time, and giving up at any moment. What is sent is what the list says: a higher priority
 //! before a lower one that has not begun, never past a control frame, equal ones in order; what goes for want of room is
-//! what its rule says; and the bounds hold.
+//! what its rule says, and first what is replaced where it conflates; and the bounds hold.
 #![no_main]
 use arbitrary::Arbitrary;
 use courier::event::{Channel, Event, Extras, Facts, Form, Position, Priority};
@@ -62,7 +62,18 @@ struct Known {
     priority: u8,
     slow: Slow,
     key: u8,
+    tag: u32,
+    /// A later one has a greater number.
+    number: u32,
     until: Option<u64>,
+}
+
+impl Known {
+    /// Whether the later of the two replaces the other.
+    fn agrees(&self, other: &Known) -> bool {
+        let conflates = |known: &Known| known.slow == Slow::Conflate && known.key > 0;
+        conflates(self) && conflates(other) && self.key == other.key
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -105,8 +116,9 @@ impl Checked {
         events < events_max && (events == 0 || bytes + len <= bytes_max)
     }
 
-    fn event(&mut self, bytes: u8, known: Known) {
+    fn event(&mut self, bytes: u8, mut known: Known) {
         self.count += 1;
+        known.number = self.count;
         let key = if known.key == 0 { String::new() } else { format!(r#","key":"{}""#, known.key) };
         let text = format!(r#"{{"n":{}{key},"x":"{}"}}"#, self.count, "x".repeat(bytes.into()));
         let priority = Priority::new(known.priority.into()).expect("1 to 10");
@@ -115,19 +127,19 @@ impl Checked {
         let (channel, position) = (Channel::parse("c").expect("a name"), Position { epoch: 1, offset: self.count.into() });
         let parcel = Rc::new(Parcel::new(event, Form::RAW, position, known.slow, &channel));
         let fits = self.fits(known.slow, parcel.len()) && !self.cut;
-        assert_eq!(self.outbox.push(&parcel, 0, None, &self.bounds).is_ok(), fits);
+        assert_eq!(self.outbox.push(&parcel, known.tag, None, &self.bounds).is_ok(), fits);
         let item = Item { bytes: parcel.bytes().to_vec(), event: Some(known.clone()) };
         if fits {
             return self.insert(item);
         }
         let mut lost = Vec::new();
-        let put = self.outbox.force(&parcel, 0, None, &self.bounds, &mut lost);
+        let put = self.outbox.force(&parcel, known.tag, None, &self.bounds, &mut lost);
         let lost: Vec<Vec<u8>> = lost.iter().map(|(parcel, _)| parcel.bytes().to_vec()).collect();
         if self.cut || known.slow == Slow::Disconnect {
             assert_eq!((put, lost.len()), (Put::Refused, 0));
             return;
         }
-        let mut gone = Vec::new();
+        let mut gone = self.conflate(&known, item.bytes.len());
         while !self.fits(known.slow, item.bytes.len()) {
             let Some(victim) = self.victim(&known, item.bytes.len()) else {
                 gone.push(item.bytes);
@@ -151,6 +163,34 @@ impl Checked {
         self.queue.insert(at, item);
     }
 
+    /// Takes out what is replaced: the first that the new event replaces, or else all.
+    fn conflate(&mut self, new: &Known, len: usize) -> Vec<Vec<u8>> {
+        let (begun, mut gone) = (usize::from(self.sent > 0), Vec::new());
+        if !matches!(new.slow, Slow::DropOldest | Slow::Conflate) {
+            return gone;
+        }
+        let own = |item: &Item| item.event.as_ref().is_some_and(|event| event.agrees(new));
+        if let Some(at) = (begun..self.queue.len()).find(|at| own(&self.queue[*at])) {
+            gone.push(self.queue.remove(at).expect("found").bytes);
+            if self.fits(new.slow, len) {
+                return gone;
+            }
+        }
+        let waiting = self.queue.iter().skip(begun).filter_map(|item| item.event.clone());
+        let all: Vec<Known> = waiting.chain([new.clone()]).collect();
+        let is_replaced = |event: &Known| all.iter().any(|other| other.agrees(event) && other.number > event.number);
+        let mut at = 0;
+        self.queue.retain(|item| {
+            at += 1;
+            let goes = at > begun && item.event.as_ref().is_some_and(is_replaced);
+            if goes {
+                gone.push(item.bytes.clone());
+            }
+            !goes
+        });
+        gone
+    }
+
     /// Which waiting event goes for a new one.
     fn victim(&self, new: &Known, len: usize) -> Option<usize> {
         let begun = usize::from(self.sent > 0);
@@ -163,10 +203,6 @@ impl Checked {
             let lowest = below().map(|(_, e, _)| e.priority).min()?;
             let enough = below().map(|(_, _, bytes)| bytes).sum::<usize>() >= over;
             return below().rev().find(|(_, e, _)| e.priority == lowest).filter(|_| enough).map(|(at, _, _)| *at);
-        }
-        let same = |e: &Known| new.slow == Slow::Conflate && e.slow == Slow::Conflate && e.key == new.key && new.key > 0;
-        if let Some((at, _, _)) = events.iter().find(|(_, e, _)| same(e)) {
-            return Some(*at);
         }
         let tells = |e: &Known| matches!(e.slow, Slow::DropOldest | Slow::Conflate);
         let lowest = events.iter().filter(|(_, e, _)| tells(e)).map(|(_, e, _)| e.priority).min()?;
@@ -262,7 +298,8 @@ libfuzzer_sys::fuzz_target!(|input: Input| {
                 let slow = [Slow::Disconnect, Slow::DropOldest, Slow::Conflate, Slow::Router][usize::from(slow % 4)];
                 let priority = if priority < 128 { 5 } else { priority % 10 + 1 };
                 let until = mortal.then_some(checked.now_us + 100);
-                checked.event(bytes, Known { priority, slow, key: key % 4, until });
+                let (key, tag) = (key % 4, u32::from(key / 128));
+                checked.event(bytes, Known { priority, slow, key, tag, number: 0, until });
             }
             Step::Control { bytes } => checked.control(bytes),
             Step::Flush { room, later } => {

@@ -214,7 +214,7 @@ impl Acks {
         write_header(Opcode::Text, more.len() + bytes.len() - skip, &mut id);
         id.extend_from_slice(more.as_bytes());
         let (parcel, tag) = (flight.parcel.clone(), flight.tag);
-        Item::Tracked { parcel, id: id.into(), skip: skip as u32, tag }
+        Item::Tracked { parcel, id: id.into(), skip: skip as u32, tag, acked: true }
     }
 
     pub fn take(&mut self, at: usize) -> Option<Flight> {

@@ -93,27 +93,32 @@ impl Subscriptions {
 }
 
 impl Outbox {
-    /// Drops events until half of the bytes are left, in the order in which the rule of the newest one drops them.
-    /// Answers whether that could be done: where it disconnects there is nothing to drop.
+    /// Drops events until half of the bytes are left, in the order in which the rule of the newest one drops them, and
+    /// first of all what others replace. Answers whether that could be done: where it disconnects there is nothing to
+    /// drop.
     fn halve(&mut self, lost: &mut Vec<(Rc<Parcel>, u32)>) -> bool {
         let begun = usize::from(self.sent > 0);
         let waiting = self.items.iter().enumerate().skip(begun);
         let events = waiting.filter_map(|(at, item)| Some((at, item.len(), &**item.parcel()?.0)));
         let Some(rule) = events.clone().next_back().map(|(.., newest)| newest.slow()) else { return false };
-        let mut order: Vec<(Priority, usize, usize, usize)> = match rule {
+        let mut order: Vec<(bool, Priority, usize, usize, usize)> = match rule {
             Slow::Disconnect => return false,
             Slow::Router => events
                 .filter(|(.., parcel)| parcel.slow() == Slow::Router)
-                .map(|(at, len, parcel)| (parcel.priority(), usize::MAX - at, at, len))
+                .map(|(at, len, parcel)| (true, parcel.priority(), usize::MAX - at, at, len))
                 .collect(),
-            Slow::DropOldest | Slow::Conflate => events
-                .filter(|(.., parcel)| parcel.slow().tells())
-                .map(|(at, len, parcel)| (parcel.priority(), at, at, len))
-                .collect(),
+            Slow::DropOldest | Slow::Conflate => {
+                let replaced = self.replaced(None);
+                let is_latest = |at: usize| replaced.binary_search(&at).is_err();
+                events
+                    .filter(|(.., parcel)| parcel.slow().tells())
+                    .map(|(at, len, parcel)| (is_latest(at), parcel.priority(), at, at, len))
+                    .collect()
+            }
         };
         order.sort_unstable();
         let (wanted, mut found, mut gone) = (self.event_bytes().div_ceil(2), 0, Vec::new());
-        for (_, _, at, len) in order {
+        for (.., at, len) in order {
             if found >= wanted {
                 break;
             }
@@ -126,11 +131,12 @@ impl Outbox {
     }
 
     /// Takes out the items at these places, in order.
-    fn drop_all(&mut self, gone: &[usize], lost: &mut Vec<(Rc<Parcel>, u32)>) {
+    pub(super) fn drop_all(&mut self, gone: &[usize], lost: &mut Vec<(Rc<Parcel>, u32)>) {
         let items = std::mem::take(&mut self.items);
-        self.items = VecDeque::with_capacity(items.len() - gone.len());
+        self.items = VecDeque::with_capacity(items.len());
+        let mut next = gone.iter().peekable();
         for (at, item) in items.into_iter().enumerate() {
-            if gone.binary_search(&at).is_err() {
+            if next.next_if_eq(&&at).is_none() {
                 self.items.push_back(item);
                 continue;
             }

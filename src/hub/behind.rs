@@ -87,7 +87,7 @@ impl Outbox {
     pub(super) fn push_past(&mut self, item: Item) {
         let (parcel, _) = item.parcel().expect("only events are of the past");
         self.mortals += usize::from(parcel.is_mortal());
-        self.events += 1;
+        (self.events, self.latest_only) = (self.events + 1, false);
         self.event_bytes += item.len();
         self.items.push_back(item);
         self.ordered_from = self.items.len();

@@ -14,13 +14,16 @@ pub(super) enum Item {
         parcel: Rc<Parcel>,
         tag: u32,
     },
-    /// An event whose id is the places of its member in all its channels, in front of a rendering without its own.
+    /// An event whose id is the places of its member in all its channels, in front of a rendering without its own; or
+    /// whose envelope begins anew each time that it comes.
     Tracked {
         parcel: Rc<Parcel>,
         id: Box<[u8]>,
         /// Bytes of the rendering that the id takes the place of.
         skip: u32,
         tag: u32,
+        /// It comes again until its subscriber says that it has it.
+        acked: bool,
     },
     /// An event with the label of its subscription, which has a place in the rendering.
     Labelled {
@@ -35,7 +38,7 @@ impl Item {
         if let Some(places) = label.and_then(|badge| badge.places.as_ref()) {
             let id = places.passed(tag, parcel.position()).into_boxed_slice();
             let own_id = parcel.bytes().iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-            return Item::Tracked { parcel: parcel.clone(), id, skip: own_id as u32, tag };
+            return Item::Tracked { parcel: parcel.clone(), id, skip: own_id as u32, tag, acked: false };
         }
         match label.filter(|_| parcel.splice_at().is_some()) {
             None => Item::Event { parcel: parcel.clone(), tag },

@@ -9,8 +9,8 @@
 //! * `durable`: channels on disk; `recall`: reading what is kept, in memory or on disk
 //! * `patterns`, `index`: which patterns cover a channel; `watching`: how shards tell each other of them
 //! * `rights`: what becomes of subscriptions when their member's rights change
-//! * `pump`, `outbox`, `flush`: the way of an event to the sockets; `backlog`: what waits for them; `approach`: what is
-//!   looked at early
+//! * `pump`, `outbox`, `flush`: the way of an event to the sockets; `slow`, `conflating`: what goes where one is full;
+//!   `backlog`: what waits for all; `approach`: what is looked at early
 //! * `acks`, `redelivery`: what subscribers acknowledge; `letters`: events that nobody took
 //! * `mail`: what shards tell each other; `pending`: publishes that wait for it
 
@@ -19,6 +19,7 @@ mod approach;
 mod backlog;
 mod behind;
 mod channels;
+mod conflating;
 mod connections;
 mod crowds;
 mod durable;

@@ -38,8 +38,7 @@ pub struct Outbox {
     pub(super) sent: usize,
     /// Some event is not NORMAL: each new one is put where its priority belongs.
     pub(super) mixed: bool,
-    /// Where the part of the queue begins that is ordered by priority: behind the last control frame, which nothing
-    /// passes.
+    /// Where the part that is ordered by priority begins: behind the last control frame, which nothing passes.
     pub(super) ordered_from: usize,
     /// Events that may expire.
     pub(super) mortals: usize,
@@ -53,6 +52,8 @@ pub struct Outbox {
     pub(super) parked: bool,
     /// Given up: takes no more events.
     pub(super) cut: bool,
+    /// No event that waits is replaced by a later one (`conflating`); unset: that is not known.
+    pub(super) latest_only: bool,
     /// Bytes of events that are counted as waiting for the socket (`backlog`).
     pub(super) counted: u64,
 }
@@ -72,6 +73,7 @@ impl Outbox {
         if self.cut || !self.has_room(parcel, bounds) {
             return Err(Full);
         }
+        self.latest_only = false;
         if parcel.is_plain() && !self.mixed && label.is_none() {
             self.events += 1;
             self.event_bytes += parcel.len();
@@ -85,6 +87,7 @@ impl Outbox {
     /// Puts an event that the crowd's turn has vouched for: a direct subscriber's share of a turn is within the
     /// bounds, because the turn is.
     pub(super) fn append(&mut self, parcel: &Rc<Parcel>, tag: u32) {
+        self.latest_only = false;
         self.add(Item::event(parcel, tag, None));
     }
 

@@ -16,7 +16,7 @@ pub enum Slow {
     Disconnect,
     /// The oldest of the least urgent waiting events goes, and the subscriber is told of a gap.
     DropOldest,
-    /// The waiting event of the same channel and `key` goes; without one, as [`Slow::DropOldest`].
+    /// Waiting events go that a later one of the same channel and `key` replaces; without any, as [`Slow::DropOldest`].
     Conflate,
     /// The newest of the least urgent waiting events goes if the new one outranks it, else the new one does; nobody
     /// but the publisher is told.
@@ -112,21 +112,28 @@ impl Outbox {
         if self.cut || parcel.slow() == Slow::Disconnect {
             return Put::Refused;
         }
+        if parcel.slow().tells() {
+            self.conflate(parcel, bounds, lost);
+        }
         while !self.has_room(parcel, bounds) {
             let victim = match parcel.slow() {
                 Slow::Router => self.outranked(parcel, bounds),
-                Slow::Conflate => self.same_key(parcel).or_else(|| self.least(parcel)),
                 _ => self.least(parcel),
             };
             let Some(victim) = victim else {
                 lost.push((parcel.clone(), tag));
                 return Put::Dropped;
             };
-            let item = self.take(victim);
-            lost.extend(item.parcel().map(|(parcel, tag)| (parcel.clone(), tag)));
+            self.lose(victim, lost);
         }
         self.add(Item::event(parcel, tag, label));
         Put::Taken
+    }
+
+    /// Drops a waiting event.
+    pub(super) fn lose(&mut self, at: usize, lost: &mut Vec<(Rc<Parcel>, u32)>) {
+        let item = self.take(at);
+        lost.extend(item.parcel().map(|(parcel, tag)| (parcel.clone(), tag)));
     }
 
     /// The events of which nothing is on the wire, and where they are.
@@ -140,13 +147,6 @@ impl Outbox {
         let droppable = self.waiting().filter(|(_, parcel)| parcel.slow().tells());
         let (at, least) = droppable.min_by_key(|(at, parcel)| (parcel.priority(), *at))?;
         (least.priority() <= new.priority()).then_some(at)
-    }
-
-    /// The waiting event of the same channel with the same key.
-    fn same_key(&self, new: &Parcel) -> Option<usize> {
-        let (key, channel) = (new.event().key()?, new.channel()?);
-        let same = |parcel: &Parcel| parcel.channel() == Some(channel) && parcel.event().key() == Some(key);
-        self.waiting().find(|(_, parcel)| parcel.slow() == Slow::Conflate && same(parcel)).map(|(at, _)| at)
     }
 
     /// The lowest-ranked event, if the new one outranks it; and enough of them go for it that it fits.

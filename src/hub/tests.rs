@@ -4,6 +4,7 @@
 mod acks;
 mod acks_at_random;
 mod backlog;
+mod conflation;
 mod disk;
 mod letters;
 mod pair;

@@ -38,8 +38,8 @@ pub struct Features {
     /// `key` is one of so many words; 0: events have none.
     pub keys: u64,
     pub router_queue: RouterQueue,
-    /// Queues have room enough that the last event, or the last of each of two keys, never has to go.
-    pub is_latest_sure: bool,
+    /// For how many events queues have room, if that is enough that the last never has to go.
+    pub latest_among: Option<usize>,
 }
 
 impl Features {

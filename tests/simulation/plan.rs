@@ -116,7 +116,8 @@ impl Plan {
             false => Keep::default(),
         };
         let history_bytes_max = *dice.pick(&[2_000, 20_000, 1 << 30]);
-        features.is_latest_sure = outbox.events_max >= 4 && outbox.bytes_max == 1 << 20;
+        let is_roomy = outbox.events_max >= 4 && outbox.bytes_max == 1 << 20;
+        features.latest_among = is_roomy.then_some(outbox.events_max);
         Plan {
             features,
             presence,
