@@ -20,6 +20,7 @@ use crate::runtime::readiness::Readiness;
 use crate::runtime::ring;
 use crate::runtime::turn::{Bells, Turn};
 use crate::runtime::watchdog::{self, Watchdog};
+use crate::stdx::blocks;
 use crate::stdx::clock::Clock;
 
 /// glommio's timer that takes a task queue off the core. Short ones make it park with runnable tasks; a turn lasts far
@@ -222,6 +223,7 @@ async fn live<C: Core>(
 ) -> io::Result<()> {
     let Outfit { seat: (shard, clock), set, bells, wakers, thread, end } = outfit;
     END.set(Some(end));
+    blocks::keep_here();
     thread.get_or_init(gettid);
     let watched = ring::Watched::start(&wakers);
     let guests = Guests::default();
