@@ -1,7 +1,7 @@
 //! Proves the runtime: two shards with sockets, cross-core mail, glommio timers and glommio file writes, busy and idle by
 //! turns, alone or beside a CPU burner on the same cores. Prints how late everything was next to a control thread per
 //! core that only sleeps and measures, and to how long the kernel kept each shard waiting for its core. Exit code 1 when a
-//! shard was held up more than 20 ms longer than either explains.
+//! shard was held up more than 20 ms longer than both explain.
 //!
 //! `perf/soak/run` builds and runs the whole proof (12 minutes); `perf/soak/run short` takes a minute. By hand:
 //! `cargo run --profile proof --example soak -- --seconds 60 --burner`. Wrong parks of glommio are provoked by

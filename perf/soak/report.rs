@@ -215,30 +215,50 @@ impl Report {
         self.promised().max_by_key(Stall::us)
     }
 
-    /// The machine explains a stall by as much as the control of the same core was late at the same time, or as the kernel
-    /// kept the shard itself waiting for the core: a thread that works waits longer than one that only sleeps.
+    /// The machine explains a stall by as much as the control of the same core was late about then, or by all the time within
+    /// it in which the control was late or the kernel kept the shard itself waiting for the core: a thread that works waits
+    /// longer than one that only sleeps. A host that takes its cores away for a tenth of a second may do so twice while one
+    /// timer waits.
     fn worst_excess(&self) -> Option<(Stall, u64)> {
-        let explained_us = |stall: &Stall| self.control_us(stall).max(self.denied_us(stall));
+        let explained_us = |stall: &Stall| self.control_us(stall).max(self.held_us(stall));
         let excess = |stall: Stall| (stall, stall.us().saturating_sub(explained_us(&stall)));
         self.promised().map(excess).max_by_key(|&(_, excess_us)| excess_us)
     }
 
+    fn beside(&self, stall: &Stall) -> impl Iterator<Item = &Records> + Clone {
+        let shard = stall.shard;
+        self.control.iter().filter(move |records| records.shard == shard)
+    }
+
     /// The worst that the control of the same core saw while the stall lasted.
     fn control_us(&self, stall: &Stall) -> u64 {
-        let same_core = self.control.iter().filter(|records| records.shard == stall.shard);
         let (from_us, to_us) = (stall.due_us.saturating_sub(SAME_TIME_US), stall.ended_us + SAME_TIME_US);
         let at_that_time = |other: &&Stall| other.due_us <= to_us && other.ended_us >= from_us;
-        let stalls = same_core.flat_map(|records| &records.stalls).filter(at_that_time);
+        let stalls = self.beside(stall).flat_map(|records| &records.stalls).filter(at_that_time);
         stalls.map(Stall::us).max().unwrap_or(0)
     }
 
     /// How long the kernel kept the shard waiting for its core while the stall lasted.
     fn denied_us(&self, stall: &Stall) -> u64 {
-        let same_core = self.control.iter().filter(|records| records.shard == stall.shard);
-        let at_that_time =
-            |denied: &&Denied| denied.from_us <= stall.ended_us && denied.to_us >= stall.due_us;
-        let denied = same_core.flat_map(|records| &records.denied).filter(at_that_time);
-        denied.map(|denied| denied.us).sum::<u64>().min(stall.us())
+        self.denied(stall).map(|denied| denied.us).sum::<u64>().min(stall.us())
+    }
+
+    fn denied(&self, stall: &Stall) -> impl Iterator<Item = &Denied> {
+        let (due_us, ended_us) = (stall.due_us, stall.ended_us);
+        let at_that_time = move |denied: &&Denied| denied.from_us <= ended_us && denied.to_us >= due_us;
+        self.beside(stall).flat_map(|records| &records.denied).filter(at_that_time)
+    }
+
+    /// How long within the stall the control was late or the shard waited for its core; what is both counts once.
+    fn held_us(&self, stall: &Stall) -> u64 {
+        let control_us = |from_us: u64, to_us: u64| -> u64 {
+            let late = self.beside(stall).flat_map(|records| &records.stalls);
+            late.map(|late| late.ended_us.min(to_us).saturating_sub(late.due_us.max(from_us))).sum()
+        };
+        let besides = self
+            .denied(stall)
+            .map(|denied| denied.us.saturating_sub(control_us(denied.from_us, denied.to_us)));
+        (control_us(stall.due_us, stall.ended_us) + besides.sum::<u64>()).min(stall.us())
     }
 
     fn print_worst(&self, title: &str, stall: Option<Stall>) {
@@ -278,4 +298,53 @@ pub fn all_ended(pulses: &[Arc<Pulse>]) -> bool {
         let _ = poll(&mut [], Some(&step));
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stall(due_us: u64, ended_us: u64) -> Stall {
+        Stall { what: What::Timer, shard: Some(0), due_us, ended_us }
+    }
+
+    /// When the control was late, and when the shard waited for so long.
+    fn report(late: &[(u64, u64)], denied: &[(u64, u64, u64)]) -> Report {
+        let mut records = Records::new(Some(0));
+        late.iter().for_each(|(due_us, ended_us)| records.late(What::Control, *due_us, *ended_us));
+        denied.iter().for_each(|(from_us, to_us, us)| records.core_denied(*from_us, *to_us, *us));
+        Report {
+            seconds: 3,
+            cpu_us: 0,
+            hung: false,
+            kicks: vec![],
+            turns: vec![],
+            from_shards: vec![],
+            from_clients: vec![],
+            control: vec![records],
+        }
+    }
+
+    #[test]
+    fn a_stall_is_explained_by_all_that_held_up_its_core_meanwhile() {
+        let twice = report(&[(990_000, 1_100_000), (1_101_000, 1_201_000), (2_000_000, 2_100_000)], &[]);
+        assert_eq!(twice.held_us(&stall(1_000_000, 1_210_000)), 200_000, "both, from when it was due");
+        assert_eq!(twice.held_us(&stall(1_500_000, 1_700_000)), 0, "nothing then");
+        assert_eq!(
+            twice.held_us(&Stall { shard: Some(1), ..stall(1_000_000, 1_210_000) }),
+            0,
+            "another core"
+        );
+        assert_eq!(twice.control_us(&stall(1_050_000, 1_060_000)), 110_000, "the worst, also of before");
+    }
+
+    #[test]
+    fn what_holds_up_both_the_shard_and_the_control_counts_once() {
+        let late = [(1_000_000, 1_100_000)];
+        let denied = [(999_000, 1_100_000, 98_000), (1_100_000, 1_130_000, 25_000)];
+        let both = report(&late, &denied);
+        assert_eq!(both.held_us(&stall(1_000_000, 1_150_000)), 125_000);
+        assert_eq!(both.denied_us(&stall(1_000_000, 1_150_000)), 123_000);
+        assert_eq!(both.held_us(&stall(1_110_000, 1_120_000)), 10_000, "no longer than it lasted");
+    }
 }
