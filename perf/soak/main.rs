@@ -3,7 +3,7 @@
 //! core that only sleeps and measures, and to how long the kernel kept each shard waiting for its core. Exit code 1 when a
 //! shard was held up more than 20 ms longer than both explain.
 //!
-//! `perf/soak/run` builds and runs the whole proof (12 minutes); `perf/soak/run short` takes a minute. By hand:
+//! `perf/soak/run` builds and runs the whole proof (12 minutes); `perf/soak/run short` takes a minute and a half. By hand:
 //! `cargo run --profile proof --example soak -- --seconds 60 --burner`. Wrong parks of glommio are provoked by
 //! `--hostile`, and `--no-watchdog` shows what they do when nobody ends them. `--idle` measures what
 //! two shards cost that have nothing to do.
