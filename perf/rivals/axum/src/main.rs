@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::broadcast::{self, Receiver, Sender};
 
@@ -38,6 +39,12 @@ async fn serve() -> std::io::Result<()> {
         .route("/ws/{channel}", get(subscribe))
         .with_state(channels);
     let listener = listen()?;
+    let mut stop = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        stop.recv().await;
+        // Not by the signal: a build that counts where it goes writes that when it ends by itself.
+        std::process::exit(0)
+    });
     println!("axum listens on http://{}", listener.local_addr()?);
     loop {
         let (socket, _) = listener.accept().await?;
