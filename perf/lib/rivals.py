@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 
+import guided
 from servers import CACHE, PERF, SERVER_CORE, Server, Unavailable, free_port, wait_listening
 
 BUN, SOCKETIFY = "1.4.5", "0.0.31"
@@ -125,8 +126,16 @@ def prepare_axum():
     return lambda: Server([target / "release" / "rival-axum"])
 
 
+def prepare_axum_pgo():
+    """No bar asks for it: what is built on axum is seldom built so. It says how much of a distance the build makes."""
+    binary = guided.axum()
+    return lambda: Server([binary])
+
+
 RIVALS = {"nchan": prepare_nchan, "bun": prepare_bun, "socketify": prepare_socketify, "axum": prepare_axum,
-          "nats": prepare_nats}
+          "axum-pgo": prepare_axum_pgo, "nats": prepare_nats}
+# Built as Courier is with `--pgo`, and so measured only beside that, unless it is named.
+GUIDED = ["axum-pgo"]
 
 
 def prepared(names):
