@@ -122,6 +122,7 @@ fn publish_part(options: &Options, drive: &mut Drive, crowd: &mut Crowd) -> Resu
     drive.run(options.seconds)?;
     let wall = (now_ns() - start) as f64;
     let after = usage(&options.pid);
+    drive.stall.settle(now_ns);
     let cpu = (after.cpu_ns - before.cpu_ns) as f64;
     let waited = (after.waited_ns - before.waited_ns) as f64;
     let own = wall - (drive.slack_ns - slack) as f64;

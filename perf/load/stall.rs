@@ -2,6 +2,8 @@
 //! the tool waits for its core it sees nothing, which says nothing about the server.
 
 use std::io::Result;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, open};
@@ -26,6 +28,8 @@ pub struct Stall {
     server_looked_ns: u64,
     server_waited_sum_ns: u64,
     stolen_sum_ns: u64,
+    /// When to ask again what the host withheld around the longest stall, if a whole tick may be in it, and the sum before it.
+    unsettled: Option<(u64, u64)>,
     /// Longest gap, nanoseconds.
     pub gap_ns: u64,
     /// Longest gap after taking away the time in which this tool could not run, nanoseconds.
@@ -52,6 +56,7 @@ impl Stall {
             server_looked_ns: 0,
             server_waited_sum_ns: 0,
             stolen_sum_ns: 0,
+            unsettled: None,
             gap_ns: 0,
             stall_ns: 0,
             server_waited_ns: 0,
@@ -66,7 +71,7 @@ impl Stall {
     /// Forgets what was measured; called while nothing is owed.
     pub fn reset(&mut self) {
         (self.since, self.gap_ns, self.stall_ns, self.late_ns) = (None, 0, 0, 0);
-        (self.server_waited_ns, self.stolen_ns) = (0, 0);
+        (self.server_waited_ns, self.stolen_ns, self.unsettled) = (0, 0, None);
     }
 
     /// Deliveries are owed from now on, if they were not already.
@@ -85,8 +90,11 @@ impl Stall {
             let stall_ns = gap_ns.saturating_sub(self.late_sum_ns - late_then_ns);
             if stall_ns > self.stall_ns {
                 self.stall_ns = stall_ns;
+                let stolen_before_ns = self.stolen_sum_ns;
                 (self.server_waited_ns, self.stolen_ns) =
                     if stall_ns > LOOK_NS { self.withheld(now_ns) } else { (0, 0) };
+                let explained = (now_ns + STEAL_TICK_NS, stolen_before_ns);
+                self.unsettled = (stall_ns > STEAL_TICK_NS).then_some(explained);
             }
         }
         self.since = more.then_some((now_ns, self.late_sum_ns));
@@ -97,10 +105,31 @@ impl Stall {
         if now_ns.saturating_sub(self.looked_ns) > LOOK_NS {
             self.look(now_ns);
         }
+        if self.unsettled.is_some_and(|(due_ns, _)| now_ns >= due_ns) {
+            self.settle_stolen(stolen_ns());
+        }
         // Not at the end of a stall, before it is charged: the kernel tells what a thread waited once it runs again.
         let stalling = self.since.is_some_and(|(since_ns, _)| now_ns.saturating_sub(since_ns) > LOOK_NS);
         if !stalling && now_ns.saturating_sub(self.server_looked_ns) > SERVER_LOOK_NS {
             self.withheld(now_ns);
+        }
+    }
+
+    /// Called when the measured part is over, `now` being the time: waits for what the kernel has yet to tell, a tick at most.
+    pub fn settle(&mut self, now: impl Fn() -> u64) {
+        if let Some((due_ns, _)) = self.unsettled {
+            #[expect(clippy::disallowed_methods, reason = "no event tells of the kernel's tick")]
+            sleep(Duration::from_nanos(due_ns.saturating_sub(now())));
+            self.settle_stolen(stolen_ns());
+        }
+    }
+
+    /// A core that the host gives back has its loss counted with its next tick, and a stall ends before that: a server that
+    /// had had no core for 100 ms was charged with all of them.
+    fn settle_stolen(&mut self, stolen_ns: u64) {
+        if let Some((_, before_ns)) = self.unsettled.take() {
+            let since_ns = stolen_ns.saturating_sub(before_ns).saturating_sub(STEAL_TICK_NS);
+            self.stolen_ns = self.stolen_ns.max(since_ns);
         }
     }
 
@@ -161,6 +190,32 @@ mod tests {
         assert_eq!(stall.server_looked_ns, 134 * MS);
         stall.turned(140 * MS);
         assert_eq!(stall.server_looked_ns, 140 * MS, "while nothing is owed it looks as ever");
+    }
+
+    #[test]
+    fn what_the_host_withheld_is_asked_for_once_more_a_tick_after_the_stall() {
+        let mut stall = Stall::new(&[]).expect("the kernel keeps schedstat");
+        stall.owed(100 * MS);
+        stall.arrived(200 * MS, true);
+        let (due_ns, before_ns) = stall.unsettled.expect("it was a stall");
+        assert_eq!(due_ns, 200 * MS + STEAL_TICK_NS);
+        stall.settle_stolen(before_ns + 90 * MS);
+        assert_eq!(
+            (stall.stolen_ns, stall.unsettled),
+            (90 * MS - STEAL_TICK_NS, None),
+            "less the tick that is not sure"
+        );
+        stall.settle_stolen(before_ns + 500 * MS);
+        assert_eq!(stall.stolen_ns, 90 * MS - STEAL_TICK_NS, "what comes later explains nothing");
+        // By the turns, and at the end of what is measured.
+        stall.arrived(400 * MS, true);
+        stall.turned(400 * MS + STEAL_TICK_NS - 1);
+        assert!(stall.unsettled.is_some());
+        stall.turned(400 * MS + STEAL_TICK_NS);
+        assert!(stall.unsettled.is_none());
+        stall.arrived(900 * MS, false);
+        stall.settle(|| 900 * MS + STEAL_TICK_NS);
+        assert!(stall.unsettled.is_none());
     }
 
     #[test]
