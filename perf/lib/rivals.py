@@ -1,4 +1,5 @@
 """The rivals: how each is had from ordinary packages (into perf/.cache, nothing is installed), and how it is started.
+What is guided by a profile is built in target/pgo, by Rust's component llvm-tools.
 
 Each `prepare_*` fetches what is missing and returns a function that starts the rival; it raises `Unavailable` with the
 reason where it cannot be had.
