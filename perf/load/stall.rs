@@ -93,8 +93,8 @@ impl Stall {
                 let stolen_before_ns = self.stolen_sum_ns;
                 (self.server_waited_ns, self.stolen_ns) =
                     if stall_ns > LOOK_NS { self.withheld(now_ns) } else { (0, 0) };
-                let explained = (now_ns + STEAL_TICK_NS, stolen_before_ns);
-                self.unsettled = (stall_ns > STEAL_TICK_NS).then_some(explained);
+                self.unsettled =
+                    (stall_ns > STEAL_TICK_NS).then_some((now_ns + STEAL_TICK_NS, stolen_before_ns));
             }
         }
         self.since = more.then_some((now_ns, self.late_sum_ns));
