@@ -3,7 +3,7 @@
 //! core that only sleeps and measures, and to how long the kernel kept each shard waiting for its core. Exit code 1 when a
 //! shard was held up more than 20 ms longer than both explain.
 //!
-//! `perf/soak/run` builds and runs the whole proof (12 minutes); `perf/soak/run short` takes one to two. By hand:
+//! `perf/soak/run` builds and runs the whole proof (13 minutes); `perf/soak/run short` takes one to two. By hand:
 //! `cargo run --profile proof --example soak -- --seconds 60 --burner`. Wrong parks of glommio are provoked by
 //! `--hostile`, and `--no-watchdog` shows what they do when nobody ends them. `--idle` measures what
 //! two shards cost that have nothing to do.
@@ -50,8 +50,8 @@ const SHARDS: usize = 2;
 const BATCHES_PER_LANE: usize = 1024;
 
 /// End a task queue's time so early that it may be over before its first task runs, which is what makes a park wrong: the
-/// earlier the more often, and every time where the way to the task takes longer. How long that takes is the machine's (7 us
-/// on one, less on others), so each is tried in its turn until the watchdog has ended a wrong park.
+/// earlier the more often, and every time where the way to the task takes longer. How long that takes is the machine's (some
+/// 7 us on one), so each is tried in its turn until the watchdog has ended a wrong park.
 const HOSTILE_PREEMPTS_US: [u64; 11] = [100, 70, 50, 35, 25, 18, 13, 9, 6, 4, 3];
 
 /// Client threads, and connections of each.
@@ -83,6 +83,15 @@ struct Arguments {
 }
 
 impl Arguments {
+    /// To be tried in this order.
+    fn preempt_timers(&self) -> Vec<Duration> {
+        if self.hostile {
+            HOSTILE_PREEMPTS_US.map(Duration::from_micros).to_vec()
+        } else {
+            vec![Options::default().preempt_timer]
+        }
+    }
+
     fn expected(&self) -> Expected {
         match self {
             Arguments { hostile: true, no_watchdog: true, .. } => Expected::Hang,
@@ -95,30 +104,25 @@ impl Arguments {
 fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     let arguments = Arguments::parse();
-    let mut timers: Vec<Option<Duration>> = vec![None];
-    if arguments.hostile {
-        timers = HOSTILE_PREEMPTS_US.map(|us| Some(Duration::from_micros(us))).to_vec();
-    }
-    let mut verdict = Verdict::Broken;
-    for preempt_timer in timers {
-        if let Some(timer) = preempt_timer {
-            println!("preempt timer {timer:?}");
-        }
-        verdict = match soak(&arguments, preempt_timer) {
-            Ok(report) => report.judge(arguments.expected()),
+    for preempt_timer in arguments.preempt_timers() {
+        println!("preempt timer {preempt_timer:?}");
+        let report = match soak(&arguments, preempt_timer) {
+            Ok(report) => report,
             Err(error) => {
                 eprintln!("the soak could not run: {error}");
-                Verdict::Broken
+                return ExitCode::FAILURE;
             }
         };
-        if verdict != Verdict::NothingProvoked {
-            break;
+        match report.judge(arguments.expected()) {
+            Verdict::Kept => return ExitCode::SUCCESS,
+            Verdict::Broken => return ExitCode::FAILURE,
+            Verdict::NothingProvoked => {}
         }
     }
-    if verdict == Verdict::Kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    ExitCode::FAILURE
 }
 
-fn soak(arguments: &Arguments, preempt_timer: Option<Duration>) -> Result<Report, ShardError> {
+fn soak(arguments: &Arguments, preempt_timer: Duration) -> Result<Report, ShardError> {
     let clock = Clock::start();
     let placement = placement::place(SHARDS).map_err(ShardError::Turn)?;
     let listeners = listener::bind(([127, 0, 0, 1], 0).into(), SHARDS)
@@ -156,8 +160,6 @@ fn soak(arguments: &Arguments, preempt_timer: Option<Duration>) -> Result<Report
             }),
         }
     });
-    let default = Options::default();
-    let preempt_timer = preempt_timer.unwrap_or(default.preempt_timer);
     let options = Options { watchdog: !arguments.no_watchdog, preempt_timer };
     let shards = executor::start(clock, plans.collect(), options)?;
     let usage = report::cpu_us();
